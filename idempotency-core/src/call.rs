@@ -1,0 +1,313 @@
+//! One call with settings of its own.
+
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::attempt::Attempt;
+use crate::codec::{Codec, Replay};
+use crate::error::{Error, InvalidCall};
+use crate::handle::{Inner, Settings, warn_if_short};
+use crate::key::Key;
+use crate::lock::{Effect, OnUnknown};
+use crate::note::{Attributes, Context, InvalidNote};
+use crate::outcome::Outcome;
+use crate::run::Run;
+use crate::time::checked;
+
+/// One call with settings of its own; ends with [`Call::run`] or [`Call::spawn`].
+///
+/// A setting that is not valid is told by the run, before anything is asked of the store.
+#[derive(Debug)]
+#[must_use = "a call does nothing until `run` or `spawn`"]
+pub struct Call<'a, C = Unclassified, R = NoReconcile> {
+    pub(crate) inner: &'a Arc<Inner>,
+    pub(crate) key: &'a Key,
+    pub(crate) plan: Plan,
+    classify: C,
+    reconcile: R,
+}
+
+/// What a call wants, apart from its operation.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) context: Context,
+    pub(crate) attributes: Attributes,
+    pub(crate) confirms: bool,
+    pub(crate) fact_only: bool,
+    pub(crate) fail_open: bool,
+    pub(crate) error: Option<InvalidCall>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(inner: &'a Arc<Inner>, key: &'a Key) -> Self {
+        let plan = Plan {
+            settings: inner.settings.clone(),
+            wait: None,
+            context: Context::default(),
+            attributes: Attributes::default(),
+            confirms: false,
+            fact_only: false,
+            fail_open: false,
+            error: None,
+        };
+        Self { inner, key, plan, classify: Unclassified, reconcile: NoReconcile }
+    }
+}
+
+impl<'a, C, R> Call<'a, C, R> {
+    fn timed(mut self, name: &'static str, given: Duration, set: impl FnOnce(&mut Plan, Duration)) -> Self {
+        match checked(name, given) {
+            Ok(duration) => set(&mut self.plan, duration),
+            Err(error) => return self.fail(error.into()),
+        }
+        self
+    }
+
+    fn fail(mut self, error: InvalidCall) -> Self {
+        self.plan.error.get_or_insert(error);
+        self
+    }
+
+    /// Sets how long the lock holds without renewal.
+    pub fn lease(self, lease: Duration) -> Self {
+        warn_if_short(lease);
+        self.timed("lease", lease, |plan, lease| plan.settings.lease = lease)
+    }
+
+    /// Sets how long the result is replayed.
+    pub fn retention(self, retention: Duration) -> Self {
+        self.timed("retention", retention, |plan, retention| {
+            plan.settings.retention = retention;
+            plan.settings.unknown_retention = plan.settings.unknown_retention.max(retention);
+        })
+    }
+
+    /// Sets how long the lease is renewed at the most.
+    pub fn max_run(self, max_run: Duration) -> Self {
+        self.timed("longest run", max_run, |plan, max_run| plan.settings.max_run = max_run)
+    }
+
+    /// Waits up to `limit` for an attempt that is running, instead of answering *in progress*. The
+    /// value comes as soon as it is stored; a key that becomes free meanwhile is run.
+    pub fn wait(self, limit: Duration) -> Self {
+        self.timed("wait", limit, |plan, limit| plan.wait = Some(limit))
+    }
+
+    /// Sets what to do when the last attempt is unknown. For [`OnUnknown::Reconcile`], see
+    /// [`Call::reconcile`].
+    pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
+        self.plan.settings.on_unknown = on_unknown;
+        self
+    }
+
+    /// Sets how the result becomes bytes.
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.plan.settings.codec = Arc::new(codec);
+        self
+    }
+
+    /// Has only the fact kept that the operation is done, not its value: a duplicate is answered
+    /// [`Error::NotReplayable`]. For values that must not be stored.
+    pub fn keep_fact_only(mut self) -> Self {
+        self.plan.fact_only = true;
+        self
+    }
+
+    /// Confirms the lock by one more round trip before the operation runs. A lock whose caller died
+    /// before it was even answered then counts as released once its lease is over, instead of as
+    /// unknown: with [`OnUnknown::Refuse`], no operator is needed for it.
+    pub fn confirm(mut self) -> Self {
+        self.plan.confirms = true;
+        self
+    }
+
+    /// Runs the operation even if the store cannot be reached, **without any protection**: a
+    /// duplicate may run at the same time. The outcome says so.
+    pub fn fail_open(mut self) -> Self {
+        self.plan.fail_open = true;
+        self
+    }
+
+    /// Keeps where the call comes from with the record, to be shown on replay.
+    pub fn context(mut self, context: Context) -> Self {
+        self.plan.context = context;
+        self
+    }
+
+    /// Keeps a trace parent with the record (W3C Trace Context).
+    pub fn trace_parent(self, trace_parent: impl Into<String>) -> Self {
+        self.noted(|plan| plan.context.clone().with_trace_parent(trace_parent).map(|context| plan.context = context))
+    }
+
+    /// Keeps a correlation id with the record.
+    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+        self.noted(|plan| plan.context.clone().with_correlation_id(id).map(|context| plan.context = context))
+    }
+
+    /// Keeps an attribute with the record: a webhook's type, an order.
+    pub fn attribute(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.noted(|plan| plan.attributes.clone().with(name, value).map(|attributes| plan.attributes = attributes))
+    }
+
+    fn noted(mut self, note: impl FnOnce(&mut Plan) -> Result<(), InvalidNote>) -> Self {
+        match note(&mut self.plan) {
+            Ok(()) => self,
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    /// Says which of the operation's errors surely had no effect: [`Effect::None`] frees the key.
+    /// Without this, every error leaves the attempt unknown, as most errors of a remote call do not
+    /// tell whether it was carried out.
+    pub fn effect_of<E, F>(self, classify: F) -> Call<'a, F, R>
+    where
+        F: Fn(&E) -> Effect + Send,
+    {
+        let Self { inner, key, plan, reconcile, .. } = self;
+        Call { inner, key, plan, classify, reconcile }
+    }
+
+    /// Asks what happened before it runs after an unknown attempt, under the lock: `Some(value)`
+    /// becomes the result, and the operation does not run; `None` lets it run, still told of the
+    /// prior attempt; an error leaves the key unknown and is the call's error.
+    ///
+    /// `None` is safe only if the look itself bars the earlier attempt, which may be merely slow and
+    /// act after the look: a provider that deduplicates on the downstream key, or that from now on
+    /// rejects fences smaller than this attempt's.
+    pub fn reconcile<T, E, F, Fut>(mut self, reconcile: F) -> Call<'a, C, F>
+    where
+        F: FnOnce(Attempt) -> Fut + Send,
+        Fut: Future<Output = Result<Option<T>, E>> + Send,
+    {
+        self.plan.settings.on_unknown = OnUnknown::Reconcile;
+        let Self { inner, key, plan, classify, .. } = self;
+        Call { inner, key, plan, classify, reconcile }
+    }
+
+    /// Runs `operation` once for this key. It may borrow, and ends with its caller; see
+    /// [`Idempotency::execute_once`](crate::Idempotency::execute_once) for what that means.
+    ///
+    /// # Errors
+    /// As [`Idempotency::execute_once`](crate::Idempotency::execute_once).
+    pub fn run<T, E, F, Fut>(self, operation: F) -> impl Future<Output = Result<Outcome<T>, E>> + Send + 'a
+    where
+        T: Replay + 'a,
+        E: From<Error> + Send + 'a,
+        F: FnOnce(Attempt) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        C: Classify<E> + 'a,
+        R: Reconcile<T, E> + 'a,
+    {
+        let Self { inner, key, plan, classify, reconcile } = self;
+        async move { Run::new(inner, key, plan)?.execute(operation, classify, reconcile).await }
+    }
+
+    /// Runs `operation` in a task of its own, which goes on to its end when the caller goes away.
+    ///
+    /// Dropping what this returns does not stop the run;
+    /// [`Idempotency::drain`](crate::Idempotency::drain) waits for it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn<T, E, F, Fut>(self, operation: F) -> Running<T, E>
+    where
+        T: Replay + 'static,
+        E: From<Error> + Send + 'static,
+        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        C: Classify<E> + 'static,
+        R: Reconcile<T, E> + 'static,
+    {
+        let Self { inner, key, plan, classify, reconcile } = self;
+        let (inner, key) = (inner.clone(), key.clone());
+        let of = key.clone();
+        let tracker = inner.background.clone();
+        let task =
+            tracker.spawn(async move { Run::new(&inner, &key, plan)?.execute(operation, classify, reconcile).await });
+        Running { task, key: of }
+    }
+}
+
+/// A run that goes on by itself; awaiting it gives what
+/// [`Idempotency::execute_once`](crate::Idempotency::execute_once) would.
+#[derive(Debug)]
+pub struct Running<T, E> {
+    task: JoinHandle<Result<Outcome<T>, E>>,
+    key: Key,
+}
+
+impl<T, E: From<Error>> Future for Running<T, E> {
+    type Output = Result<Outcome<T>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        match ready!(Pin::new(&mut self.task).poll(cx)) {
+            Ok(outcome) => Poll::Ready(outcome),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Poll::Ready(Err(Error::Shutdown { key: self.key.clone() }.into())),
+            },
+        }
+    }
+}
+
+/// Says what an operation's error means for its effect; see [`Call::effect_of`].
+pub trait Classify<E>: Send {
+    /// The effect that an operation had which ended with this error.
+    fn effect(&self, error: &E) -> Effect;
+}
+
+/// No error tells: every one leaves the attempt unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct Unclassified;
+
+impl<E> Classify<E> for Unclassified {
+    fn effect(&self, _: &E) -> Effect {
+        Effect::Unknown
+    }
+}
+
+impl<E, F: Fn(&E) -> Effect + Send> Classify<E> for F {
+    fn effect(&self, error: &E) -> Effect {
+        self(error)
+    }
+}
+
+/// Asks what became of an unknown attempt; see [`Call::reconcile`].
+pub trait Reconcile<T, E>: Send {
+    /// Whether there is anything to ask.
+    const ASKS: bool;
+
+    /// The value that an earlier attempt had, if one had its effect.
+    fn reconcile(self, attempt: Attempt) -> impl Future<Output = Result<Option<T>, E>> + Send;
+}
+
+/// There is no way to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct NoReconcile;
+
+impl<T: Send, E: Send> Reconcile<T, E> for NoReconcile {
+    const ASKS: bool = false;
+
+    async fn reconcile(self, _: Attempt) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+}
+
+impl<T, E, F, Fut> Reconcile<T, E> for F
+where
+    F: FnOnce(Attempt) -> Fut + Send,
+    Fut: Future<Output = Result<Option<T>, E>> + Send,
+{
+    const ASKS: bool = true;
+
+    fn reconcile(self, attempt: Attempt) -> impl Future<Output = Result<Option<T>, E>> + Send {
+        self(attempt)
+    }
+}

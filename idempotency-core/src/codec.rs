@@ -1,0 +1,139 @@
+//! Results to bytes and back.
+
+mod bincode;
+mod envelope;
+#[cfg(feature = "json")]
+mod json;
+mod shape;
+mod transform;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::bincode::Bincode;
+#[cfg(feature = "json")]
+pub use self::json::Json;
+pub use self::transform::{Transform, Transformed};
+pub(crate) use envelope::{Unencodable, decode, encode};
+
+use crate::key::Key;
+
+/// A value that can be stored and given back: whatever serde writes and reads.
+pub trait Replay: Serialize + DeserializeOwned + Send {}
+
+impl<T: Serialize + DeserializeOwned + Send> Replay for T {}
+
+/// Turns results into bytes and back.
+///
+/// [`Bincode`] is the default: small and fast, but a value must come back as the very type it was.
+/// With the feature `json`, `Json` is for values that change shape between releases or that people
+/// read. [`Transformed`] wraps a codec to encrypt or compress what it writes.
+///
+/// What a codec writes is kept in an envelope with its id, the type's name and shape, the length and
+/// a checksum, so that a codec is never given damaged bytes or those of another codec.
+pub trait Codec: fmt::Debug + Send + Sync + 'static {
+    /// Names the format, in 1 to 64 bytes. Results of another id are not decoded.
+    fn id(&self) -> &str;
+
+    /// Whether the bytes themselves say what they are, so that a changed type either reads them
+    /// rightly or fails. If not, the value's shape is kept beside them and compared.
+    fn is_self_describing(&self) -> bool;
+
+    /// Appends the value's bytes to `out`.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`]
+    fn encode(&self, key: &Key, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError>;
+
+    /// Reads the value from exactly these bytes.
+    ///
+    /// # Errors
+    /// [`CodecError::Decode`], also where bytes are left over.
+    fn decode(&self, key: &Key, bytes: &[u8], into: &mut dyn Target) -> Result<(), CodecError>;
+}
+
+/// Where a decoded value goes.
+pub trait Target {
+    /// Reads the value from a deserializer.
+    ///
+    /// # Errors
+    /// The deserializer's.
+    fn read(&mut self, from: &mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error>;
+}
+
+/// A result could not be encoded or decoded. Nothing of the value is shown but what serde's own
+/// error says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The value does not encode.
+    #[error("the value of type {type_name} does not encode: {source}")]
+    Encode {
+        /// The value's type.
+        type_name: &'static str,
+        /// The format's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The bytes do not decode as this type.
+    #[error("the stored {stored} does not decode as {asked}: {source}")]
+    Decode {
+        /// The type that was stored.
+        stored: String,
+        /// The type that was asked for.
+        asked: &'static str,
+        /// The format's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The stored value has other fields, variants or number types than the type asked for.
+    #[error(
+        "the stored {stored} has another shape than {asked} has now: a field or variant was added, moved or renamed"
+    )]
+    Shape {
+        /// The type that was stored.
+        stored: String,
+        /// The type that was asked for.
+        asked: &'static str,
+    },
+    /// Another codec wrote it.
+    #[error("the result was stored by codec `{stored}`, but is read by `{asked}`")]
+    OtherCodec {
+        /// The codec that stored it.
+        stored: String,
+        /// The codec that was to read it.
+        asked: String,
+    },
+    /// The bytes are no stored result, or damaged.
+    #[error("the stored result of {bytes} bytes is damaged: {what}")]
+    Damaged {
+        /// How many bytes there are.
+        bytes: usize,
+        /// What is wrong with them.
+        what: &'static str,
+    },
+}
+
+/// Any failure of a format, before it is known for which type.
+pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
+
+impl CodecError {
+    /// A failure to encode, for codecs.
+    pub fn encode(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Encode { type_name: "value", source: source.into() }
+    }
+
+    /// A failure to decode, for codecs.
+    pub fn decode(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Decode { stored: "value".into(), asked: "value", source: source.into() }
+    }
+
+    /// Names the types, which a codec does not know.
+    fn naming(self, stored: &str, asked: &'static str) -> Self {
+        match self {
+            Self::Encode { source, .. } => Self::Encode { type_name: asked, source },
+            Self::Decode { source, .. } => Self::Decode { stored: stored.into(), asked, source },
+            other @ (Self::Shape { .. } | Self::OtherCodec { .. } | Self::Damaged { .. }) => other,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The readable codec.
+
+use super::{Codec, CodecError, Target};
+use crate::key::Key;
+
+/// JSON: for values that change shape between releases, or that people read.
+///
+/// Floats that are not finite become `null`, and maps need string keys; such a value is found on the
+/// first run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+impl Codec for Json {
+    fn id(&self) -> &str {
+        "json"
+    }
+
+    fn is_self_describing(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, _: &Key, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        serde_json::to_writer(out, value).map_err(CodecError::encode)
+    }
+
+    fn decode(&self, _: &Key, bytes: &[u8], into: &mut dyn Target) -> Result<(), CodecError> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        into.read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json)).map_err(CodecError::decode)?;
+        json.end().map_err(CodecError::decode)
+    }
+}

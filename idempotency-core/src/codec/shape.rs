@@ -1,0 +1,221 @@
+//! A value's shape: the names and types of all it is made of, as one number.
+//!
+//! Formats that are not self-describing decode a changed struct silently wrong: swapped fields swap
+//! their values, an inserted variant turns one answer into another. The shape of the value that was
+//! stored and the shape of what was read from it tell.
+//!
+//! Elements of sequences and maps count in any order: a `HashSet` read back may have another.
+
+use std::fmt;
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
+use serde::Serialize;
+use serde::ser;
+
+/// The shape of a value; of one that does not serialize, 0.
+pub(super) fn shape_of<T: Serialize + ?Sized>(value: &T) -> u64 {
+    value.serialize(Shaper).unwrap_or_default()
+}
+
+#[derive(Debug)]
+struct Unshaped;
+
+impl fmt::Display for Unshaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value does not serialize")
+    }
+}
+
+impl std::error::Error for Unshaped {}
+
+impl ser::Error for Unshaped {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+fn tagged(tag: u8, name: &str, inner: u64) -> u64 {
+    let mut hasher = FnvHasher::default();
+    hasher.write_u8(tag);
+    hasher.write(name.as_bytes());
+    hasher.write_u64(inner);
+    hasher.finish()
+}
+
+/// Cheap, as there may be a million of them in a sequence.
+const fn scalar(tag: u64) -> u64 {
+    (tag + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+struct Shaper;
+
+/// The shape of what has parts. `ordered` tells whether their order counts.
+struct Parts {
+    base: u64,
+    shape: u64,
+    ordered: bool,
+    key: u64,
+}
+
+impl Parts {
+    fn new(tag: u8, name: &str, ordered: bool) -> Self {
+        Self { base: tagged(tag, name, 0), shape: 0, ordered, key: 0 }
+    }
+
+    fn variant(tag: u8, name: &str, index: u32, variant: &str) -> Self {
+        Self { base: variant_shape(tag, name, index, variant, 0), ..Self::new(tag, name, true) }
+    }
+
+    fn add<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Unshaped> {
+        let part = value.serialize(Shaper)?;
+        self.shape = match self.ordered {
+            true => tagged(b'.', name, self.shape.rotate_left(1) ^ part),
+            false => self.shape.wrapping_add(part),
+        };
+        Ok(())
+    }
+
+    fn done(self) -> Result<u64, Unshaped> {
+        Ok(tagged(b')', "", self.base ^ self.shape.rotate_left(7)))
+    }
+}
+
+fn variant_shape(tag: u8, name: &str, index: u32, variant: &str, inner: u64) -> u64 {
+    tagged(tag, name, tagged(b':', variant, inner ^ u64::from(index).rotate_left(32)))
+}
+
+macro_rules! scalars {
+    ($($method:ident($type:ty) = $tag:literal),* $(,)?) => {
+        $(fn $method(self, _: $type) -> Result<u64, Unshaped> { Ok(scalar($tag)) })*
+    };
+}
+
+impl ser::Serializer for Shaper {
+    type Ok = u64;
+    type Error = Unshaped;
+    type SerializeSeq = Parts;
+    type SerializeTuple = Parts;
+    type SerializeTupleStruct = Parts;
+    type SerializeTupleVariant = Parts;
+    type SerializeMap = Parts;
+    type SerializeStruct = Parts;
+    type SerializeStructVariant = Parts;
+
+    scalars! {
+        serialize_bool(bool) = 1, serialize_char(char) = 2, serialize_str(&str) = 3, serialize_bytes(&[u8]) = 4,
+        serialize_i8(i8) = 5, serialize_i16(i16) = 6, serialize_i32(i32) = 7, serialize_i64(i64) = 8,
+        serialize_i128(i128) = 9, serialize_u8(u8) = 10, serialize_u16(u16) = 11, serialize_u32(u32) = 12,
+        serialize_u64(u64) = 13, serialize_u128(u128) = 14, serialize_f32(f32) = 15, serialize_f64(f64) = 16,
+    }
+
+    fn serialize_none(self) -> Result<u64, Unshaped> {
+        Ok(tagged(17, "", 0))
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<u64, Unshaped> {
+        Ok(tagged(18, "", value.serialize(self)?))
+    }
+    fn serialize_unit(self) -> Result<u64, Unshaped> {
+        Ok(tagged(19, "", 0))
+    }
+    fn serialize_unit_struct(self, name: &'static str) -> Result<u64, Unshaped> {
+        Ok(tagged(20, name, 0))
+    }
+    fn serialize_unit_variant(self, name: &'static str, index: u32, variant: &'static str) -> Result<u64, Unshaped> {
+        Ok(variant_shape(21, name, index, variant, 0))
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<u64, Unshaped> {
+        Ok(tagged(22, name, value.serialize(self)?))
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<u64, Unshaped> {
+        Ok(variant_shape(23, name, index, variant, value.serialize(self)?))
+    }
+    fn serialize_seq(self, _: Option<usize>) -> Result<Parts, Unshaped> {
+        Ok(Parts::new(24, "", false))
+    }
+    fn serialize_tuple(self, _: usize) -> Result<Parts, Unshaped> {
+        Ok(Parts::new(25, "", true))
+    }
+    fn serialize_tuple_struct(self, name: &'static str, _: usize) -> Result<Parts, Unshaped> {
+        Ok(Parts::new(26, name, true))
+    }
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Parts, Unshaped> {
+        Ok(Parts::variant(27, name, index, variant))
+    }
+    fn serialize_map(self, _: Option<usize>) -> Result<Parts, Unshaped> {
+        Ok(Parts::new(28, "", false))
+    }
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Parts, Unshaped> {
+        Ok(Parts::new(29, name, true))
+    }
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Parts, Unshaped> {
+        Ok(Parts::variant(30, name, index, variant))
+    }
+    // As bincode sees itself: types with two faces must show the one that is stored.
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident::$method:ident($($name:ident)?)),* $(,)?) => {
+        $(impl ser::$trait for Parts {
+            type Ok = u64;
+            type Error = Unshaped;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, $($name: &'static str,)? value: &T) -> Result<(), Unshaped> {
+                self.add(parts!(@name $($name)?), value)
+            }
+            fn end(self) -> Result<u64, Unshaped> {
+                self.done()
+            }
+        })*
+    };
+    (@name) => { "" };
+    (@name $name:ident) => { $name };
+}
+
+parts! {
+    SerializeSeq::serialize_element(),
+    SerializeTuple::serialize_element(),
+    SerializeTupleStruct::serialize_field(),
+    SerializeTupleVariant::serialize_field(),
+    SerializeStruct::serialize_field(name),
+    SerializeStructVariant::serialize_field(name),
+}
+
+impl ser::SerializeMap for Parts {
+    type Ok = u64;
+    type Error = Unshaped;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unshaped> {
+        self.key = key.serialize(Shaper)?;
+        Ok(())
+    }
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unshaped> {
+        let entry = tagged(b'=', "", self.key.rotate_left(3) ^ value.serialize(Shaper)?);
+        self.shape = self.shape.wrapping_add(entry);
+        Ok(())
+    }
+    fn end(self) -> Result<u64, Unshaped> {
+        self.done()
+    }
+}

@@ -1,0 +1,255 @@
+//! One attempt's hold on its key, from the first request to the last; safe to drop at any point.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
+
+use crate::ask::{ask, within};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::handle::Inner;
+use crate::key::Key;
+use crate::lease::Lease;
+use crate::lock::{Claim, Effect};
+use crate::moves::{Acquired, Grant, Held};
+use crate::record::{Completion, Omitted};
+use crate::renewer::Registration;
+
+/// How often one call is asked while its answer is in doubt, within its limit.
+const TRIES: u32 = 3;
+
+fn backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(5))
+        .with_max_delay(Duration::from_secs(1))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// A claim on its way. Dropped before its answer is known, it is asked again in the background and
+/// what it got is released: the operation has not begun.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    inner: Arc<Inner>,
+    key: Key,
+    claim: Arc<Claim>,
+    runtime: Handle,
+    in_doubt: bool,
+}
+
+impl Asking {
+    pub(crate) fn new(inner: &Arc<Inner>, key: &Key, claim: &Arc<Claim>) -> Self {
+        let (inner, key, claim) = (inner.clone(), key.clone(), claim.clone());
+        Self { inner, key, claim, runtime: Handle::current(), in_doubt: false }
+    }
+
+    /// Asks for the lock; again, with the same owner, while the answer is in doubt. Gives with the
+    /// answer when the request was sent that it answers.
+    pub(crate) async fn answer(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
+        let give_up_at = Instant::now() + limit;
+        let mut delays = backoff();
+        let mut tries = 1;
+        loop {
+            let asked_at = Instant::now();
+            let left = give_up_at - asked_at;
+            let per_try = (limit / TRIES).min(left);
+            let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
+            let error = match ask("acquire_lock", per_try, self.inner.store.acquire_lock(&self.key, &self.claim)).await
+            {
+                Ok(answer) => {
+                    self.in_doubt = false;
+                    return Ok((answer, asked_at));
+                }
+                Err(error) => error,
+            };
+            self.in_doubt = was_in_doubt || matches!(error.kind(), StoreErrorKind::InDoubt | StoreErrorKind::Internal);
+            let delay = delays.next().unwrap_or_default();
+            if !error.is_passing() || tries == TRIES || Instant::now() + delay >= give_up_at {
+                // Whatever an earlier try did is found out in the background.
+                return Err(error);
+            }
+            tries += 1;
+            sleep(delay).await;
+        }
+    }
+
+    /// Leaves a lock that may have been got to lapse: an unprotected run goes on without it.
+    pub(crate) fn leave(mut self) {
+        self.in_doubt = false;
+    }
+
+    pub(crate) fn hold(self, grant: Grant, asked_at: Instant, max_run: Duration) -> Hold {
+        let lease = Arc::new(Lease::new(self.key.clone(), grant.lock, self.claim.lease, max_run, asked_at));
+        let registration = self.inner.renewer.register(&lease, &self.runtime);
+        Hold {
+            inner: self.inner.clone(),
+            runtime: self.runtime.clone(),
+            grant,
+            lease,
+            registration: Some(registration),
+            phase: Phase::Granted,
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if self.in_doubt {
+            let (inner, key, claim) = (self.inner.clone(), self.key.clone(), self.claim.clone());
+            self.inner.background.spawn_on(give_back(inner, key, claim), &self.runtime);
+        }
+    }
+}
+
+/// Finds out whether a claim got its lock, and releases it. No longer than its lease: then the lock,
+/// if there is one, has lapsed.
+async fn give_back(inner: Arc<Inner>, key: Key, claim: Arc<Claim>) {
+    let give_up_at = Instant::now() + claim.lease;
+    let mut delays = backoff();
+    while Instant::now() < give_up_at {
+        let limit = inner.settings.store_limit;
+        match ask("acquire_lock", limit, inner.store.acquire_lock(&key, &claim)).await {
+            Ok(Acquired::Acquired(grant)) => {
+                let ending = End::Release(Effect::None);
+                if let Err(error) = ending.carry_out(&inner, &key, grant, || give_up_at).await {
+                    tracing::warn!(%key, %error, "a lock that nothing ran under could not be released; it will lapse");
+                }
+                return;
+            }
+            Ok(_) => return,
+            Err(error) if !error.is_passing() => return,
+            Err(_) => sleep(delays.next().unwrap_or_default()).await,
+        }
+    }
+}
+
+/// How an attempt ends.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Store(Completion, Duration),
+    Release(Effect),
+}
+
+impl End {
+    /// Tells the store, at least once, and again on passing errors until `until()`. Where the store
+    /// refuses a value for good, the fact alone is recorded, and the refusal is the answer.
+    async fn carry_out(
+        &self,
+        inner: &Inner,
+        key: &Key,
+        grant: Grant,
+        until: impl Fn() -> Instant,
+    ) -> Result<Held, StoreError> {
+        let mut delays = backoff();
+        let mut end = self.clone();
+        let mut refused = None;
+        loop {
+            let per_try = (inner.settings.store_limit / TRIES).max(Duration::from_millis(1));
+            let answer = match &end {
+                Self::Store(result, retention) => {
+                    ask("store_result", per_try, inner.store.store_result(key, &grant.lock, result, *retention)).await
+                }
+                Self::Release(effect) => {
+                    ask("release_lock", per_try, inner.store.release_lock(key, &grant.lock, *effect)).await
+                }
+            };
+            match (answer, &mut end) {
+                (Ok(held), _) => return refused.map_or(Ok(held), Err),
+                (Err(error), Self::Store(result @ Completion::Value(_), _)) if refuses_for_good(error.kind()) => {
+                    *result = Completion::Omitted(Omitted::RefusedByStore);
+                    refused = Some(error);
+                    continue;
+                }
+                (Err(error), _) if !error.is_passing() || Instant::now() >= until() => {
+                    return Err(refused.unwrap_or(error));
+                }
+                (Err(error), _) => tracing::warn!(%key, %error, "an attempt's end was not recorded; trying again"),
+            }
+            sleep(delays.next().unwrap_or_default()).await;
+        }
+    }
+}
+
+const fn refuses_for_good(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::Full | StoreErrorKind::TooLarge)
+}
+
+/// A lock that is held, and how far its attempt has come.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    inner: Arc<Inner>,
+    runtime: Handle,
+    pub(crate) grant: Grant,
+    pub(crate) lease: Arc<Lease>,
+    /// Renews the lease; taken by whoever ends the attempt in the background.
+    registration: Option<Registration>,
+    phase: Phase,
+}
+
+/// What dropping a [`Hold`] does.
+#[derive(Debug)]
+enum Phase {
+    /// The operation was not polled: the lock is released.
+    Granted,
+    /// It was: the lock is left to lapse. Never freed, as nobody knows what the operation did.
+    Running,
+    /// It is over: its end is carried out in the background.
+    Ending(End),
+    /// The store has been told.
+    Over,
+}
+
+impl Hold {
+    /// From here on, nobody knows what the operation has done until it returns.
+    pub(crate) fn runs(&mut self) {
+        self.phase = Phase::Running;
+    }
+
+    /// Confirms the lock by one extend, for a claim that promised to.
+    pub(crate) async fn confirm(&mut self, limit: Duration) -> Result<Held, StoreError> {
+        let lease = &self.lease;
+        let asked_at = Instant::now();
+        let held =
+            ask("extend_lock", limit, self.inner.store.extend_lock(&lease.key, &lease.lock, lease.length)).await?;
+        lease.renewed(asked_at);
+        Ok(held)
+    }
+
+    /// Ends the attempt: within the limit here, after it in the background for as long as the lock
+    /// may be held. A hung store never holds back an operation that has finished.
+    pub(crate) async fn end(mut self, end: End) -> Result<Held, StoreError> {
+        self.phase = Phase::Ending(end.clone());
+        let limit = self.inner.settings.store_limit;
+        let ending = end.carry_out(&self.inner, &self.lease.key, self.grant, || self.lease.until());
+        let answer = within(limit, ending).await.unwrap_or_else(|| {
+            Err(StoreError::new(StoreErrorKind::InDoubt, "store_result")
+                .with_message(format!("no answer within {limit:?}; it is asked on in the background")))
+        });
+        if !matches!(&answer, Err(error) if error.is_passing()) {
+            self.phase = Phase::Over;
+        }
+        answer
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let end = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Granted => End::Release(Effect::None),
+            Phase::Ending(end) => end,
+            Phase::Running | Phase::Over => return,
+        };
+        let (inner, grant, lease) = (self.inner.clone(), self.grant, self.lease.clone());
+        let registration = self.registration.take();
+        let ending = async move {
+            if let Err(error) = end.carry_out(&inner, &lease.key, grant, || lease.until()).await {
+                tracing::error!(key = %lease.key, %error, "an attempt's end could not be recorded; its key is unknown");
+            }
+            drop(registration);
+        };
+        self.inner.background.spawn_on(ending, &self.runtime);
+    }
+}

@@ -1,0 +1,107 @@
+//! A run's lease, as its holder believes it to be.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::key::Key;
+use crate::lock::Lock;
+
+/// Why an attempt no longer holds its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaseLost {
+    /// The store says that the lock is another's, or gone.
+    Taken,
+    /// No renewal got through before the lease was over: another may have taken the key by now.
+    NotRenewed,
+    /// The attempt ran longer than `max_run`, so its lease was no longer renewed.
+    RanTooLong,
+}
+
+const HELD: u8 = 0;
+
+/// Shared by the run, its attempt handle and the renewer.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) key: Key,
+    pub(crate) lock: Lock,
+    pub(crate) length: Duration,
+    /// From here on it is not renewed.
+    pub(crate) renew_until: Instant,
+    until: Mutex<Instant>,
+    lost: AtomicU8,
+    told: Notify,
+    over: AtomicBool,
+}
+
+impl Lease {
+    /// `asked_at` is when the request that was granted was sent: the store's lease began later.
+    pub(crate) fn new(key: Key, lock: Lock, length: Duration, max_run: Duration, asked_at: Instant) -> Self {
+        Self {
+            key,
+            lock,
+            length,
+            renew_until: asked_at + max_run,
+            until: Mutex::new(asked_at + length),
+            lost: AtomicU8::new(HELD),
+            told: Notify::new(),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn until(&self) -> Instant {
+        *self.times()
+    }
+
+    pub(crate) fn renewed(&self, asked_at: Instant) {
+        *self.times() = asked_at + self.length;
+    }
+
+    pub(crate) fn lose(&self, why: LeaseLost) {
+        let code = match why {
+            LeaseLost::Taken => 1,
+            LeaseLost::NotRenewed => 2,
+            LeaseLost::RanTooLong => 3,
+        };
+        if self.lost.compare_exchange(HELD, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            tracing::error!(key = %self.key, fence = %self.lock.fence, ?why, "the lease of a running operation is lost");
+        }
+        self.told.notify_waiters();
+    }
+
+    /// The run has ended: the lease is not to be renewed any more.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn why_lost(&self) -> Option<LeaseLost> {
+        match self.lost.load(Ordering::Acquire) {
+            HELD => None,
+            1 => Some(LeaseLost::Taken),
+            2 => Some(LeaseLost::NotRenewed),
+            _ => Some(LeaseLost::RanTooLong),
+        }
+    }
+
+    pub(crate) async fn lost(&self) -> LeaseLost {
+        loop {
+            let told = self.told.notified();
+            if let Some(why) = self.why_lost() {
+                return why;
+            }
+            told.await;
+        }
+    }
+
+    fn times(&self) -> MutexGuard<'_, Instant> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

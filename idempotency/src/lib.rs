@@ -1,0 +1,2 @@
+//! Run an operation once a key.
+pub use idempotency_core::*;

@@ -1,0 +1,123 @@
+//! The chores of this workspace, as `cargo xtask COMMAND`.
+
+mod args;
+mod bench;
+mod ci;
+mod coverage;
+mod deny;
+mod failure;
+mod features;
+mod metadata;
+mod msrv;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use args::Args;
+use failure::{Failure, Outcome};
+
+/// A command of this program.
+struct Command {
+    name: &'static str,
+    usage: &'static str,
+    about: &'static str,
+    run: fn(Args) -> Outcome,
+}
+
+/// All commands, in the order in which help shows them.
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        usage: "[-p PACKAGE] [-- ARGS]",
+        about: "Run the tests of the workspace with all features.\n\
+                ARGS go to the test programs: a name, `--nocapture`, ….",
+        run: test::test,
+    },
+    Command {
+        name: "soak",
+        usage: "[-p PACKAGE] [-- ARGS]",
+        about: "Run the same tests optimised and with their long counts\n\
+                (IDEMPOTENCY_SOAK=1, or the value that it has already).",
+        run: test::soak,
+    },
+    Command {
+        name: "coverage",
+        usage: "[--min PERCENT] [--html] [--ptrace | --llvm-cov]",
+        about: "Measure the share of the lines of idempotency-core that its tests run;\n\
+                fail under PERCENT (95 if not given). --html writes a page to look at.\n\
+                --ptrace and --llvm-cov measure in another way, to compare.",
+        run: coverage::run,
+    },
+    Command {
+        name: "bench",
+        usage: "[--json FILE] [-- ARGS]",
+        about: "Run the benchmarks optimised; ARGS go to them, such as a filter.",
+        run: bench::run,
+    },
+    Command {
+        name: "features",
+        usage: "[PACKAGE…]",
+        about: "Check each feature of each package alone, without warnings.",
+        run: features::run,
+    },
+    Command {
+        name: "msrv",
+        usage: "",
+        about: "Check that the stated Rust version is enough for what we depend on.",
+        run: msrv::run,
+    },
+    Command {
+        name: "deny",
+        usage: "[CHECK…]",
+        about: "Check bans, licences and sources of what we depend on, by deny.toml.",
+        run: deny::run,
+    },
+    Command {
+        name: "ci",
+        usage: "[--fail-fast] [GATE…]",
+        about: "Run the gates, each timed: fmt, clippy, docs, features, msrv, deny, test.",
+        run: ci::run,
+    },
+];
+
+fn main() -> ExitCode {
+    match start(std::env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(mut line: Vec<String>) -> Outcome {
+    if line.is_empty() {
+        help(COMMANDS);
+        return Err(Failure::new("no command given").advise("choose one of those above"));
+    }
+    let name = line.remove(0);
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        help(COMMANDS);
+        return Ok(());
+    }
+    let command = COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
+        Failure::new(format!("there is no command `{name}`")).advise("see `cargo xtask help` for those there are")
+    })?;
+    let args = Args::new(line);
+    if args.wants_help() {
+        help(std::slice::from_ref(command));
+        return Ok(());
+    }
+    (command.run)(args)
+}
+
+fn help(commands: &[Command]) {
+    for command in commands {
+        println!("cargo xtask {} {}", command.name, command.usage);
+        for line in command.about.lines() {
+            println!("    {line}");
+        }
+    }
+}
