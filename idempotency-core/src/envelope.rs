@@ -163,7 +163,9 @@ pub fn decode(key: &Key, bytes: &[u8]) -> Result<Record, Damage> {
     Ok(record)
 }
 
-fn checksum(key: &Key, framed: &[u8]) -> u32 {
+/// The checksum of bytes kept under `key`: CRC-32 over the key's text and the bytes.
+#[must_use]
+pub fn checksum(key: &Key, framed: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key.as_str().as_bytes());
     hasher.update(framed);

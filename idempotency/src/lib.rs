@@ -1,2 +1,38 @@
-//! Run an operation once a key.
+//! Run an operation once a key: for retries that must not charge twice.
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use idempotency::{Error, Idempotency, Key};
+//!
+//! let store = idempotency::connect("memory:").await?; // or "sled:./payments"
+//! let idem = Idempotency::new(store);
+//!
+//! let key = Key::new("payment:create", "ord_42").request(&("EUR", 1999)).build()?;
+//! let paid = idem.execute_once(&key, async { Ok::<_, Error>("charged".to_owned()) }).await?;
+//! let again = idem.execute_once(&key, async { Ok::<_, Error>("charged twice!".to_owned()) }).await?;
+//!
+//! assert!(again.is_replay());
+//! assert_eq!(*again, *paid);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! ```
+//!
+//! | Feature | What it adds |
+//! |---|---|
+//! | `sled` (default) | `connect("sled:./folder")`: durable, for one process |
+//! | `memory` | `connect("memory:")`: forgets when the process ends |
+//! | `json` | [`Json`]: results that people read, or that change shape between releases |
+//! | `near-cache` | [`layers::NearCache`]: replays from this process's memory |
+
+mod connect;
+
+pub use connect::{ConnectError, Store, connect};
 pub use idempotency_core::*;
+#[cfg(feature = "memory")]
+pub use idempotency_store_memory as memory;
+#[cfg(feature = "sled")]
+pub use idempotency_store_sled as sled;

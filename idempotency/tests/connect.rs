@@ -1,0 +1,53 @@
+//! `connect` and its errors.
+
+use idempotency::{ConnectError, connect};
+
+async fn refusal(url: &str) -> String {
+    connect(url).await.expect_err(url).to_string()
+}
+
+#[tokio::test]
+async fn a_url_that_makes_no_sense_says_what_would() {
+    assert_eq!(refusal("").await, "the store's URL has no scheme; write `memory:` or `sled:./folder`");
+    assert_eq!(refusal("./folder").await, "the store's URL has no scheme; write `memory:` or `sled:./folder`");
+    assert_eq!(refusal("mysql://me:secret@db").await, "there is no store `mysql:`; there are `memory:` and `sled:`");
+}
+
+#[cfg(not(feature = "memory"))]
+#[tokio::test]
+async fn a_store_that_is_not_built_in_names_its_feature() {
+    assert!(matches!(connect("memory:").await, Err(ConnectError::FeatureOff { feature: "memory", .. })));
+    assert!(refusal("memory:").await.contains("turn on the feature `memory`"));
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn memory_takes_a_capacity() {
+    let store = connect("memory:?capacity=7").await.expect("a store");
+    assert_eq!(store.stats().await.expect("stats").completed, 0);
+    assert!(refusal("memory:here").await.contains("needs nothing after"));
+    assert!(refusal("memory:?capacity=many").await.contains("a number of keys"));
+    assert!(refusal("memory:?size=7").await.contains("has no option `size`; it has `capacity`"));
+    assert!(matches!(connect("memory:?size=7").await, Err(ConnectError::UnknownOption { .. })));
+}
+
+#[cfg(feature = "sled")]
+#[tokio::test]
+async fn sled_opens_a_folder() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let url = format!("sled:{}", parent.path().join("payments").display());
+    let store = connect(&url).await.expect("a store");
+    assert!(refusal(&url).await.contains("held by another process"), "{}", refusal(&url).await);
+    drop(store);
+    connect(&format!("{url}?durability=process")).await.expect("a store");
+    assert!(refusal("sled:").await.contains("needs a folder"));
+    assert!(refusal(&format!("{url}?durability=none")).await.contains("`power` or `process`"));
+    assert!(refusal(&format!("{url}/no/such")).await.contains("does not exist"));
+    assert!(matches!(connect("sled:?x=1").await, Err(ConnectError::Place { .. })));
+}
+
+#[cfg(not(feature = "sled"))]
+#[tokio::test]
+async fn sled_may_be_left_out() {
+    assert!(matches!(connect("sled:./x").await, Err(ConnectError::FeatureOff { feature: "sled", .. })));
+}

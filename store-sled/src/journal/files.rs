@@ -1,0 +1,115 @@
+//! The files of the database: opening them, and putting them on the disk.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::journal::error::{JournalError, is_full, panic_message};
+
+/// sled's own threads can hold the lock for a moment after the last handle was dropped.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// An open database, and a handle of our own on its data file.
+pub(crate) struct Files {
+    pub(crate) db: sled::Db,
+    /// A sync through any handle covers the whole file.
+    pub(crate) data: File,
+}
+
+pub(crate) fn open(folder: &Path, cache: u64, power: bool) -> Result<Files, JournalError> {
+    prepare(folder)?;
+    let db = open_sled(folder, cache)?;
+    let files = File::options().read(true).write(true).open(folder.join("db")).map(|data| Files { db, data });
+    let synced = files.and_then(|files| {
+        if power {
+            sync_all(folder, &files.data)?;
+        }
+        Ok(files)
+    });
+    synced.map_err(|error| classify(folder, error))
+}
+
+/// sled would create the whole path, and a mistyped one with it.
+fn prepare(folder: &Path) -> Result<(), JournalError> {
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(classify(folder, ErrorKind::NotADirectory.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir(folder).map_err(|error| classify(folder, error))
+        }
+        Err(error) => Err(classify(folder, error)),
+    }
+}
+
+fn open_sled(folder: &Path, cache: u64) -> Result<sled::Db, JournalError> {
+    let mut tries = 0;
+    loop {
+        let config = sled::Config::new().path(folder).cache_capacity(cache).flush_every_ms(None);
+        // Damaged files make sled panic as often as fail.
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .unwrap_or_else(|payload| Err(sled::Error::ReportableBug(panic_message(&*payload))));
+        tries += 1;
+        match opened {
+            Ok(db) => return Ok(db),
+            Err(error) if is_held(&error) && tries < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
+            Err(error) if is_held(&error) => {
+                return Err(JournalError::Held { folder: folder.into(), source: error.into() });
+            }
+            Err(sled::Error::Io(error)) => return Err(classify(folder, error)),
+            Err(error) => {
+                return Err(JournalError::Corrupt { folder: folder.into(), source: error.into() });
+            }
+        }
+    }
+}
+
+/// sled turns the refusal of the lock into a text.
+fn is_held(error: &sled::Error) -> bool {
+    let sled::Error::Io(error) = error else { return false };
+    let text = error.to_string();
+    let refused = text.contains("WouldBlock") || text.contains("code: 33");
+    text.contains("could not acquire lock") && refused
+}
+
+fn classify(folder: &Path, error: io::Error) -> JournalError {
+    let (kind, folder, source) = (error.kind(), folder.to_path_buf(), error.into());
+    match kind {
+        ErrorKind::NotFound => JournalError::MissingParent { folder, source },
+        ErrorKind::NotADirectory => JournalError::NotAFolder { folder, source },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => JournalError::ReadOnly { folder, source },
+        kind if is_full(kind) => JournalError::Full { folder, source },
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => JournalError::Corrupt { folder, source },
+        _ => JournalError::Open { folder, source },
+    }
+}
+
+/// What a process that was killed left in memory is visible again, and must not be taken for
+/// durable; and files that were just created must not vanish with their folder.
+///
+/// sled syncs its snapshots itself, but `conf` and the folders never.
+fn sync_all(folder: &Path, data: &File) -> io::Result<()> {
+    data.sync_all()?;
+    File::options().write(true).open(folder.join("conf"))?.sync_all()?;
+    sync_folder(&folder.join("blobs"))?;
+    sync_folder(folder)?;
+    let folder = folder.canonicalize()?;
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some filesystems cannot sync a folder, and need not.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}

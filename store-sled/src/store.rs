@@ -1,0 +1,271 @@
+//! The store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use idempotency_core::moves::{self, Move};
+use idempotency_core::{
+    Acquired, Answer, Claim, Clock, ClockSource, Completion, Effect, FenceSource, Guarantees, Held, IdempotencyStore,
+    Key, Lock, Notifier, Record, Snapshot, State, StoreError, StoreErrorKind, SystemClock, Timestamp, Watch, envelope,
+};
+
+use crate::config::SledStoreConfig;
+use crate::error::Operation;
+use crate::fences::Fences;
+use crate::journal::{ChunkId, Durability, IVec, Journal, Swap, Ticket};
+use crate::layout::{self, Body};
+use crate::{index, upkeep};
+
+/// A durable idempotency store in a sled database, for one process.
+///
+/// Cloning shares the database. The folder is free again when the last clone is dropped; dropping
+/// flushes, and blocks for that long.
+///
+/// sled's calls are synchronous and short; they are made where the future is polled.
+#[derive(Debug)]
+pub struct SledStore<C = SystemClock> {
+    pub(crate) shared: Arc<Shared<C>>,
+}
+
+impl<C> Clone for SledStore<C> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared<C> {
+    pub(crate) journal: Journal,
+    pub(crate) clock: C,
+    fences: Fences,
+    notifier: Notifier,
+    durability: Durability,
+}
+
+impl SledStore {
+    /// Opens the database on the system's clock.
+    ///
+    /// # Errors
+    /// [`StoreError`]: another process holds the folder, its parent is missing, it is no folder, it
+    /// cannot be written, the disk is full, or the database is damaged.
+    pub async fn open(config: SledStoreConfig) -> Result<Self, StoreError> {
+        Self::open_with_clock(config, SystemClock::new()).await
+    }
+}
+
+impl<C: Clock> SledStore<C> {
+    /// Opens the database on a clock of choice.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`].
+    pub async fn open_with_clock(config: SledStoreConfig, clock: C) -> Result<Self, StoreError> {
+        let SledStoreConfig { folder, options } = config;
+        let durability = options.durability;
+        let opened = tokio::task::spawn_blocking(move || {
+            let journal = Journal::open(&folder, options).during("open")?;
+            let fences = Fences::open(&journal).during("open")?;
+            let fences = fences.ok_or_else(|| damaged("open", "the high-water mark of the fences is no number"))?;
+            upkeep::sweep_pieces(&journal).during("open")?;
+            Ok((journal, fences))
+        });
+        let (journal, fences) = opened
+            .await
+            .map_err(|error| StoreError::new(StoreErrorKind::Internal, "open").with_source(error))
+            .flatten()?;
+        // What a killed process left visible must be durable before anyone is told of it.
+        journal.ticket().durable().await.during("open")?;
+        let shared = Shared { journal, clock, fences, notifier: Notifier::new(), durability };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+/// A record as it lies in the database.
+pub(crate) struct Found {
+    /// The value of its key, to be swapped against.
+    pub(crate) raw: IVec,
+    /// The pieces it is in, if it is.
+    pub(crate) pieces: Option<(ChunkId, usize)>,
+    pub(crate) record: Record,
+}
+
+impl<C: Clock> Shared<C> {
+    /// The record of a key, and a ticket for all that this look saw.
+    pub(crate) fn find(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        record_key: &[u8],
+    ) -> Result<(Option<Found>, Ticket), StoreError> {
+        loop {
+            let seen = self.journal.get(record_key).during(operation)?;
+            let Some(raw) = seen.value else { return Ok((None, seen.ticket)) };
+            let garbled = |error| damaged_at(operation, key, error);
+            let (record, pieces, ticket) = match layout::body(key, record_key, &raw).map_err(garbled)? {
+                Body::Whole(bytes) => (envelope::decode(key, bytes), None, seen.ticket),
+                Body::Pieces { id, len } => {
+                    let prefix = layout::piece_prefix(record_key);
+                    let pieces = self.journal.get_chunks(&prefix, &id, len).during(operation)?;
+                    match pieces.value {
+                        Some(bytes) => (envelope::decode(key, &bytes), Some((id, len)), pieces.ticket),
+                        // Replaced since it was read, or damaged: look again to tell.
+                        None if self.journal.get(record_key).during(operation)?.value.as_ref() != Some(&raw) => {
+                            continue;
+                        }
+                        None => return Err(damaged_at(operation, key, "some of its pieces are missing")),
+                    }
+                }
+            };
+            let record = record.map_err(|error| {
+                let message = format!("under the key {key}: {error}");
+                StoreError::new(StoreErrorKind::Damaged, operation).with_message(message).with_source(error)
+            })?;
+            return Ok((Some(Found { raw, pieces, record }), ticket));
+        }
+    }
+
+    /// Makes a move: reads, asks what to do, and swaps; again where someone else was faster. Answers
+    /// once all that the answer says is durable.
+    async fn make<A>(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        make: impl Fn(Option<&Record>, Timestamp) -> Result<Move<A>, StoreError> + Send,
+    ) -> Result<A, StoreError>
+    where
+        A: Send,
+    {
+        let record_key = layout::record_key(key);
+        loop {
+            let (found, ticket) = self.find(operation, key, &record_key)?;
+            let Move { answer, write } = make(found.as_ref().map(|found| &found.record), self.clock.now())?;
+            let Some(record) = write else {
+                ticket.durable().await.during(operation)?;
+                return Ok(answer);
+            };
+            let value = self.value(operation, key, &record_key, &record).await?;
+            if found.is_none() {
+                self.index(operation, &record, &record_key)?;
+            }
+            let raw = found.as_ref().map(|found| &*found.raw);
+            let Swap::Swapped(ticket) =
+                self.journal.compare_and_swap(&record_key, raw, Some(&value)).during(operation)?
+            else {
+                self.remove_pieces_of(key, &record_key, &value).during(operation)?;
+                continue;
+            };
+            ticket.durable().await.during(operation)?;
+            if let Some((id, len)) = found.and_then(|found| found.pieces) {
+                // The record that named them is gone, durably.
+                let _swept_at_the_next_start = self.journal.remove_chunks(&layout::piece_prefix(&record_key), &id, len);
+            }
+            if !matches!(record.state, State::InProgress { .. }) {
+                self.notifier.changed(key);
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// The value for a record's key; a long record is first written in pieces.
+    async fn value(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        record_key: &[u8],
+        record: &Record,
+    ) -> Result<Vec<u8>, StoreError> {
+        let bytes = envelope::encode(key, record);
+        if let Some(value) = layout::whole(key, &bytes) {
+            return Ok(value);
+        }
+        let id: ChunkId = rand::random();
+        let prefix = layout::piece_prefix(record_key);
+        let _covered_by_the_record = self.journal.put_chunks(&prefix, &id, &bytes).await.during(operation)?;
+        Ok(layout::pieces(key, &id, bytes.len()))
+    }
+
+    /// Takes back the pieces of a value that was not written after all.
+    fn remove_pieces_of(&self, key: &Key, record_key: &[u8], value: &[u8]) -> Result<(), crate::journal::JournalError> {
+        if let Ok(Body::Pieces { id, len }) = layout::body(key, record_key, value) {
+            let _nobody_waits = self.journal.remove_chunks(&layout::piece_prefix(record_key), &id, len)?;
+        }
+        Ok(())
+    }
+
+    /// Files a new record in the expiry index, before the record itself: the log keeps their order.
+    fn index(&self, operation: &'static str, record: &Record, record_key: &[u8]) -> Result<(), StoreError> {
+        let at = match record.state {
+            State::InProgress { retention, .. } => record.acquired_at.plus(retention),
+            State::Unknown { .. } | State::Released { .. } | State::Completed { .. } => record.forgotten_at(),
+        };
+        let _covered_by_the_record = self.journal.insert(&index::entry(at, record_key), &[]).during(operation)?;
+        Ok(())
+    }
+}
+
+pub(crate) fn damaged(operation: &'static str, what: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Damaged, operation).with_message(what)
+}
+
+pub(crate) fn damaged_at(operation: &'static str, key: &Key, what: impl std::fmt::Display) -> StoreError {
+    damaged(operation, format!("under the key {key}: {what}"))
+}
+
+#[async_trait]
+impl<C: Clock> IdempotencyStore for SledStore<C> {
+    async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
+        let shared = &self.shared;
+        let (found, ticket) = shared.find("get", key, &layout::record_key(key))?;
+        ticket.durable().await.during("get")?;
+        let now = shared.clock.now();
+        let live = found.filter(|found| moves::read(Some(&found.record), now).is_some());
+        Ok(live.map(|found| Snapshot { record: found.record, now }))
+    }
+
+    async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
+        let Shared { fences, journal, .. } = &*self.shared;
+        let acquire = |record: Option<&Record>, now| {
+            let fence = fences.next(journal).during("acquire_lock")?;
+            Ok(moves::acquire(record, claim, now, fence))
+        };
+        self.shared.make("acquire_lock", key, acquire).await
+    }
+
+    async fn extend_lock(&self, key: &Key, lock: &Lock, lease: Duration) -> Result<Held, StoreError> {
+        self.shared.make("extend_lock", key, |record, now| Ok(moves::extend(record, *lock, lease, now))).await
+    }
+
+    async fn store_result(
+        &self,
+        key: &Key,
+        lock: &Lock,
+        result: &Completion,
+        retention: Duration,
+    ) -> Result<Held, StoreError> {
+        let store = |record: Option<&Record>, now| Ok(moves::store(record, *lock, result, retention, now));
+        self.shared.make("store_result", key, store).await
+    }
+
+    async fn release_lock(&self, key: &Key, lock: &Lock, effect: Effect) -> Result<Held, StoreError> {
+        self.shared.make("release_lock", key, |record, now| Ok(moves::release(record, *lock, effect, now))).await
+    }
+
+    fn watch(&self, key: &Key) -> Watch {
+        self.shared.notifier.watch(key)
+    }
+
+    async fn guarantees(&self) -> Result<Guarantees, StoreError> {
+        let one_process = || Answer::No("a sled database is one process's: use `redis:` or `postgres:`".into());
+        let mut found = Guarantees::none("sled");
+        found.shared = one_process();
+        found.survives_process_crash = Answer::Yes;
+        found.survives_machine_crash = match self.shared.durability {
+            Durability::Power => Answer::Yes,
+            Durability::Process => Answer::No("its durability is `process`; open it with `durability=power`".into()),
+        };
+        found.survives_failover = Answer::No("it is on one machine's disk: use `redis:` or `postgres:`".into());
+        found.clock = ClockSource::Process;
+        found.fences = FenceSource::Counter;
+        Ok(found)
+    }
+}
