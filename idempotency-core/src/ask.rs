@@ -1,38 +1,63 @@
 //! Asking a store: within a limit, and without its panics.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// Awaits one call to a store for at most `limit`. A panic inside the store is an error: it must not
-/// cost the caller a value that its operation returned.
-pub(crate) async fn ask<T>(
-    operation: &'static str,
-    limit: Duration,
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let mut call = pin!(call);
-    let unpanicked = poll_fn(move |cx| {
-        catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| {
-            let panicked = StoreError::new(StoreErrorKind::Internal, operation).with_message("it panicked");
-            Poll::Ready(Err(panicked))
-        })
-    });
-    within(limit, unpanicked).await.unwrap_or_else(|| {
-        Err(StoreError::new(StoreErrorKind::InDoubt, operation).with_message(format!("no answer within {limit:?}")))
-    })
+type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Asks a store, for at most `limit`. A panic inside the store is an error: it must not cost the
+/// caller a value that its operation returned.
+pub(crate) const fn ask<'a, T>(operation: &'static str, limit: Duration, call: Call<'a, T>) -> Ask<'a, T> {
+    Ask { call, operation, within: Within::new(limit) }
 }
 
-/// Awaits a future for at most `limit`. What is ready at once, as an embedded store's answer is, does
-/// not pay for a timer, which would cost as much as that answer.
-pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => tokio::time::timeout(limit, future).await.ok(),
+/// One call to a store.
+#[must_use = "nothing is asked unless it is awaited"]
+pub(crate) struct Ask<'a, T> {
+    call: Call<'a, T>,
+    operation: &'static str,
+    within: Within,
+}
+
+impl<T> Future for Ask<'_, T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match catch_unwind(AssertUnwindSafe(|| this.call.as_mut().poll(cx))) {
+            Ok(Poll::Ready(answer)) => Poll::Ready(answer),
+            Ok(Poll::Pending) if this.within.is_over(cx) => {
+                let message = format!("no answer within {:?}", this.within.limit);
+                Poll::Ready(Err(StoreError::new(StoreErrorKind::InDoubt, this.operation).with_message(message)))
+            }
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => {
+                Poll::Ready(Err(StoreError::new(StoreErrorKind::Internal, this.operation).with_message("it panicked")))
+            }
+        }
+    }
+}
+
+/// A limit whose timer is made only when something is not ready at once: for an embedded store's
+/// call, a timer would cost as much as the answer.
+struct Within {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Within {
+    const fn new(limit: Duration) -> Self {
+        Self { limit, timer: None }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.limit;
+        self.timer.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx).is_ready()
     }
 }

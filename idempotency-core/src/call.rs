@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::attempt::Attempt;
-use crate::codec::{Codec, Replay};
+use crate::codec::{AnyCodec, Codec, Replay};
 use crate::error::{Error, InvalidCall};
 use crate::handle::{Inner, Settings, warn_if_short};
 use crate::key::Key;
@@ -109,7 +109,7 @@ impl<'a, C, R> Call<'a, C, R> {
 
     /// Sets how the result becomes bytes.
     pub fn codec(mut self, codec: impl Codec) -> Self {
-        self.plan.settings.codec = Arc::new(codec);
+        self.plan.settings.codec = AnyCodec::new(codec);
         self
     }
 

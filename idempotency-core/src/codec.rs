@@ -7,7 +7,10 @@ mod json;
 mod shape;
 mod transform;
 
+use std::any::Any;
 use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,6 +115,65 @@ pub enum CodecError {
         /// What is wrong with them.
         what: &'static str,
     },
+}
+
+/// The codec of a handle. The default is known by name: it need not go through erased types, which
+/// cost a small value as much as everything else.
+#[derive(Clone, Debug)]
+pub(crate) enum AnyCodec {
+    Bincode,
+    Other(Arc<dyn Codec>),
+}
+
+impl AnyCodec {
+    pub(crate) fn new(codec: impl Codec) -> Self {
+        // `C` is a type of its own, so this is known when the program is built.
+        match (&codec as &dyn Any).is::<Bincode>() {
+            true => Self::Bincode,
+            false => Self::Other(Arc::new(codec)),
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Self::Bincode => Bincode.id(),
+            Self::Other(codec) => codec.id(),
+        }
+    }
+
+    fn is_self_describing(&self) -> bool {
+        match self {
+            Self::Bincode => Bincode.is_self_describing(),
+            Self::Other(codec) => codec.is_self_describing(),
+        }
+    }
+
+    fn encode<T: Serialize>(&self, key: &Key, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        match self {
+            Self::Bincode => self::bincode::encode(value, out),
+            Self::Other(codec) => codec.encode(key, value, out),
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, key: &Key, bytes: &[u8]) -> Result<T, CodecError> {
+        match self {
+            Self::Bincode => self::bincode::decode(PhantomData, bytes),
+            Self::Other(codec) => {
+                let mut slot = Slot(None);
+                codec.decode(key, bytes, &mut slot)?;
+                slot.0.ok_or_else(|| CodecError::decode("the codec gave no value"))
+            }
+        }
+    }
+}
+
+struct Slot<T>(Option<T>);
+
+impl<T: DeserializeOwned> Target for Slot<T> {
+    fn read(&mut self, from: &mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> {
+        self.0 = Some(erased_serde::deserialize(from)?);
+        Ok(())
+    }
 }
 
 /// Any failure of a format, before it is known for which type.

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ask::ask;
 use crate::call::Call;
-use crate::codec::{Bincode, Codec, Replay};
+use crate::codec::{AnyCodec, Codec, Replay};
 use crate::error::{Error, InvalidCall, StoreError};
 use crate::guarantees::{Requirements, TooWeak};
 use crate::key::Key;
@@ -46,7 +46,7 @@ pub(crate) struct Settings {
     pub(crate) store_limit: Duration,
     pub(crate) result_limit: usize,
     pub(crate) on_unknown: OnUnknown,
-    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) codec: AnyCodec,
 }
 
 impl Idempotency {
@@ -61,7 +61,7 @@ impl Idempotency {
             store_limit: defaults::STORE_LIMIT,
             result_limit: defaults::RESULT_LIMIT,
             on_unknown: OnUnknown::default(),
-            codec: Arc::new(Bincode),
+            codec: AnyCodec::Bincode,
         };
         Self::with_settings(Arc::new(store), settings)
     }
@@ -151,10 +151,10 @@ impl Idempotency {
         self.changed(|settings| settings.on_unknown = on_unknown)
     }
 
-    /// Sets how results become bytes. [`Bincode`] by default.
+    /// Sets how results become bytes. [`Bincode`](crate::Bincode) by default.
     #[must_use]
     pub fn with_codec(self, codec: impl Codec) -> Self {
-        self.changed(|settings| settings.codec = Arc::new(codec))
+        self.changed(|settings| settings.codec = AnyCodec::new(codec))
     }
 
     /// Refuses a store that is weaker than the service needs, or that cannot tell. For start-up.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::ask::{ask, within};
+use crate::ask::{Ask, ask};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::handle::Inner;
 use crate::key::Key;
 use crate::lease::Lease;
-use crate::lock::{Claim, Effect};
+use crate::lock::{Claim, Effect, Lock};
 use crate::moves::{Acquired, Grant, Held};
 use crate::record::{Completion, Omitted};
 use crate::renewer::Registration;
@@ -20,13 +20,22 @@ use crate::renewer::Registration;
 /// How often one call is asked while its answer is in doubt, within its limit.
 const TRIES: u32 = 3;
 
-fn backoff() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(5))
-        .with_max_delay(Duration::from_secs(1))
-        .with_jitter()
-        .without_max_times()
-        .build()
+/// Growing, jittered delays; made only when one is needed, as most calls succeed at once.
+#[derive(Default)]
+struct Delays(Option<ExponentialBackoff>);
+
+impl Delays {
+    fn next(&mut self) -> Duration {
+        let delays = self.0.get_or_insert_with(|| {
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(5))
+                .with_max_delay(Duration::from_secs(1))
+                .with_jitter()
+                .without_max_times()
+                .build()
+        });
+        delays.next().unwrap_or(Duration::from_secs(1))
+    }
 }
 
 /// A claim on its way. Dropped before its answer is known, it is asked again in the background and
@@ -50,30 +59,45 @@ impl Asking {
     /// answer when the request was sent that it answers.
     pub(crate) async fn answer(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
         let give_up_at = Instant::now() + limit;
-        let mut delays = backoff();
-        let mut tries = 1;
-        loop {
-            let asked_at = Instant::now();
-            let left = give_up_at - asked_at;
-            let per_try = (limit / TRIES).min(left);
-            let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
-            let error = match ask("acquire_lock", per_try, self.inner.store.acquire_lock(&self.key, &self.claim)).await
-            {
-                Ok(answer) => {
-                    self.in_doubt = false;
-                    return Ok((answer, asked_at));
-                }
-                Err(error) => error,
-            };
-            self.in_doubt = was_in_doubt || matches!(error.kind(), StoreErrorKind::InDoubt | StoreErrorKind::Internal);
-            let delay = delays.next().unwrap_or_default();
-            if !error.is_passing() || tries == TRIES || Instant::now() + delay >= give_up_at {
-                // Whatever an earlier try did is found out in the background.
-                return Err(error);
-            }
-            tries += 1;
-            sleep(delay).await;
+        match self.answer_once(limit / TRIES).await {
+            // Apart, so that a call that is answered at once does not carry the room for it.
+            Err(error) if error.is_passing() => Box::pin(self.answer_again(error, limit / TRIES, give_up_at)).await,
+            answer => answer,
         }
+    }
+
+    async fn answer_again(
+        &mut self,
+        mut error: StoreError,
+        limit: Duration,
+        give_up_at: Instant,
+    ) -> Result<(Acquired, Instant), StoreError> {
+        let mut delays = Delays::default();
+        for _ in 1..TRIES {
+            let delay = delays.next();
+            let left = give_up_at.saturating_duration_since(Instant::now() + delay);
+            if !error.is_passing() || left.is_zero() {
+                break;
+            }
+            sleep(delay).await;
+            error = match self.answer_once(limit.min(left)).await {
+                Err(error) => error,
+                answer => return answer,
+            };
+        }
+        // Whatever an earlier try did is found out in the background.
+        Err(error)
+    }
+
+    async fn answer_once(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
+        let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
+        let asked_at = Instant::now();
+        let answer = ask("acquire_lock", limit, self.inner.store.acquire_lock(&self.key, &self.claim)).await;
+        self.in_doubt = match &answer {
+            Ok(_) => false,
+            Err(error) => was_in_doubt || matches!(error.kind(), StoreErrorKind::InDoubt | StoreErrorKind::Internal),
+        };
+        Ok((answer?, asked_at))
     }
 
     /// Leaves a lock that may have been got to lapse: an unprotected run goes on without it.
@@ -108,7 +132,7 @@ impl Drop for Asking {
 /// if there is one, has lapsed.
 async fn give_back(inner: Arc<Inner>, key: Key, claim: Arc<Claim>) {
     let give_up_at = Instant::now() + claim.lease;
-    let mut delays = backoff();
+    let mut delays = Delays::default();
     while Instant::now() < give_up_at {
         let limit = inner.settings.store_limit;
         match ask("acquire_lock", limit, inner.store.acquire_lock(&key, &claim)).await {
@@ -121,7 +145,7 @@ async fn give_back(inner: Arc<Inner>, key: Key, claim: Arc<Claim>) {
             }
             Ok(_) => return,
             Err(error) if !error.is_passing() => return,
-            Err(_) => sleep(delays.next().unwrap_or_default()).await,
+            Err(_) => sleep(delays.next()).await,
         }
     }
 }
@@ -134,41 +158,43 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// Tells the store once.
+    fn tell<'a>(&'a self, inner: &'a Inner, key: &'a Key, lock: &'a Lock) -> Ask<'a, Held> {
+        let limit = (inner.settings.store_limit / TRIES).max(Duration::from_millis(1));
+        match self {
+            Self::Store(result, retention) => {
+                ask("store_result", limit, inner.store.store_result(key, lock, result, *retention))
+            }
+            Self::Release(effect) => ask("release_lock", limit, inner.store.release_lock(key, lock, *effect)),
+        }
+    }
+
     /// Tells the store, at least once, and again on passing errors until `until()`. Where the store
     /// refuses a value for good, the fact alone is recorded, and the refusal is the answer.
     async fn carry_out(
-        &self,
+        mut self,
         inner: &Inner,
         key: &Key,
         grant: Grant,
         until: impl Fn() -> Instant,
     ) -> Result<Held, StoreError> {
-        let mut delays = backoff();
-        let mut end = self.clone();
+        let mut delays = Delays::default();
         let mut refused = None;
         loop {
-            let per_try = (inner.settings.store_limit / TRIES).max(Duration::from_millis(1));
-            let answer = match &end {
-                Self::Store(result, retention) => {
-                    ask("store_result", per_try, inner.store.store_result(key, &grant.lock, result, *retention)).await
-                }
-                Self::Release(effect) => {
-                    ask("release_lock", per_try, inner.store.release_lock(key, &grant.lock, *effect)).await
-                }
+            let error = match self.tell(inner, key, &grant.lock).await {
+                Ok(held) => return refused.map_or(Ok(held), Err),
+                Err(error) => error,
             };
-            match (answer, &mut end) {
-                (Ok(held), _) => return refused.map_or(Ok(held), Err),
-                (Err(error), Self::Store(result @ Completion::Value(_), _)) if refuses_for_good(error.kind()) => {
+            match &mut self {
+                Self::Store(result @ Completion::Value(_), _) if refuses_for_good(error.kind()) => {
                     *result = Completion::Omitted(Omitted::RefusedByStore);
                     refused = Some(error);
                     continue;
                 }
-                (Err(error), _) if !error.is_passing() || Instant::now() >= until() => {
-                    return Err(refused.unwrap_or(error));
-                }
-                (Err(error), _) => tracing::warn!(%key, %error, "an attempt's end was not recorded; trying again"),
+                _ if !error.is_passing() || Instant::now() >= until() => return Err(refused.unwrap_or(error)),
+                _ => tracing::warn!(%key, %error, "an attempt's end was not recorded; trying again"),
             }
-            sleep(delays.next().unwrap_or_default()).await;
+            sleep(delays.next()).await;
         }
     }
 }
@@ -222,16 +248,26 @@ impl Hold {
     /// may be held. A hung store never holds back an operation that has finished.
     pub(crate) async fn end(mut self, end: End) -> Result<Held, StoreError> {
         self.phase = Phase::Ending(end.clone());
-        let limit = self.inner.settings.store_limit;
-        let ending = end.carry_out(&self.inner, &self.lease.key, self.grant, || self.lease.until());
-        let answer = within(limit, ending).await.unwrap_or_else(|| {
-            Err(StoreError::new(StoreErrorKind::InDoubt, "store_result")
-                .with_message(format!("no answer within {limit:?}; it is asked on in the background")))
-        });
+        let give_up_at = Instant::now() + self.inner.settings.store_limit;
+        let answer = match end.tell(&self.inner, &self.lease.key, &self.grant.lock).await {
+            // Apart, so that a call that is answered at once does not carry the room for it.
+            Err(_) => {
+                let again = end.carry_out(&self.inner, &self.lease.key, self.grant, || self.lease.until());
+                Box::pin(timeout_at(give_up_at, again)).await.unwrap_or_else(|_| Err(self.late()))
+            }
+            told => told,
+        };
+        // What failed in passing is asked on, by dropping this.
         if !matches!(&answer, Err(error) if error.is_passing()) {
             self.phase = Phase::Over;
         }
         answer
+    }
+
+    fn late(&self) -> StoreError {
+        let limit = self.inner.settings.store_limit;
+        StoreError::new(StoreErrorKind::InDoubt, "store_result")
+            .with_message(format!("no answer within {limit:?}; it is asked on in the background"))
     }
 }
 

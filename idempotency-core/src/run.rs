@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             }
             if let Some(changed) = watch.take() {
                 let longest = poll.min(remaining).min(left).max(Duration::from_millis(1));
-                drop(timeout(longest, changed).await);
+                drop(Box::pin(timeout(longest, changed)).await);
                 poll = (poll * 2).min(LONGEST_POLL);
             }
             // Watched from before the key is asked for again, so that no change is missed in between.
@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         let origin = Origin::of(&snapshot);
         let decoded = match snapshot.record.state {
             State::Completed { result: Completion::Value(sealed), .. } => {
-                codec::decode(&*self.plan.settings.codec, self.key, &sealed).map_err(NotReplayable::Codec)
+                codec::decode(&self.plan.settings.codec, self.key, &sealed).map_err(NotReplayable::Codec)
             }
             State::Completed { result: Completion::Omitted(why), .. } => Err(NotReplayable::Omitted(why)),
             State::InProgress { .. } | State::Unknown { .. } | State::Released { .. } => {
@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         let (completion, unencodable) = if self.plan.fact_only {
             (Completion::Omitted(Omitted::ByChoice), None)
         } else {
-            match codec::encode(&*settings.codec, self.key, &value, settings.result_limit) {
+            match codec::encode(&settings.codec, self.key, &value, settings.result_limit) {
                 Ok(sealed) => (Completion::Value(sealed), None),
                 Err(why) => (Completion::Omitted(why.as_omitted()), Some(why)),
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::codec::{self, Codec, Replay, Unencodable};
+use crate::codec::{self, AnyCodec, Codec, Replay, Unencodable};
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::lock::{Claim, Effect, Owner, defaults};
@@ -110,11 +110,14 @@ impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
     ///
     /// # Errors
     /// [`SettleError`]; where the value does not encode, nothing is stored.
-    pub async fn had_its_effect_with<T: Replay + Sync>(self, codec: &dyn Codec, value: &T) -> Result<(), SettleError> {
-        let sealed: Bytes = codec::encode(codec, self.key, value, defaults::RESULT_LIMIT).map_err(|why| match why {
-            Unencodable::Codec(error) => SettleError::Value(Box::new(error)),
-            Unencodable::TooLarge { bytes } => SettleError::Value(format!("{bytes} bytes are over the limit").into()),
-        })?;
+    pub async fn had_its_effect_with<T: Replay + Sync>(self, codec: impl Codec, value: &T) -> Result<(), SettleError> {
+        let sealed: Bytes =
+            codec::encode(&AnyCodec::new(codec), self.key, value, defaults::RESULT_LIMIT).map_err(|why| match why {
+                Unencodable::Codec(error) => SettleError::Value(Box::new(error)),
+                Unencodable::TooLarge { bytes } => {
+                    SettleError::Value(format!("{bytes} bytes are over the limit").into())
+                }
+            })?;
         self.store_completion(Completion::Value(sealed)).await
     }
 

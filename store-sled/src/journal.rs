@@ -92,25 +92,13 @@ pub(crate) struct Seen<T> {
     pub(crate) ticket: Ticket,
 }
 
-impl<T: Send> Seen<T> {
-    /// The value, once it is durable.
-    ///
-    /// # Errors
-    ///
-    /// [`JournalError::Closed`] after a fault.
-    pub(crate) async fn durable(self) -> Result<T, JournalError> {
-        self.ticket.durable().await?;
-        Ok(self.value)
-    }
-}
-
 /// The outcome of a compare-and-swap.
 #[derive(Clone, Debug)]
 pub(crate) enum Swap {
     /// The new value is visible, and durable once the ticket says so.
     Swapped(Ticket),
     /// Nothing was written: another value was found.
-    Found(Seen<Option<IVec>>),
+    Found,
 }
 
 impl Journal {
@@ -228,9 +216,9 @@ impl Journal {
                 drop(write);
                 Ok(Swap::Swapped(self.ledger.ticket()))
             }
-            Err(refusal) => {
+            Err(_) => {
                 write.had_no_effect();
-                Ok(Swap::Found(Seen { value: refusal.current, ticket: self.ledger.ticket() }))
+                Ok(Swap::Found)
             }
         }
     }
@@ -238,11 +226,6 @@ impl Journal {
     /// A ticket for everything written so far, by anybody.
     pub(crate) fn ticket(&self) -> Ticket {
         self.ledger.ticket()
-    }
-
-    /// The fault that closed the journal, if any.
-    pub(crate) fn fault(&self) -> Option<Fault> {
-        self.ledger.fault().cloned()
     }
 
     fn read<T>(

@@ -9,6 +9,8 @@
 //! call then gets an error that says so, and what was acknowledged before is there when the store is
 //! opened again.
 
+#[cfg(feature = "bench")]
+mod bare;
 mod config;
 mod error;
 mod fences;
@@ -18,6 +20,9 @@ mod layout;
 mod store;
 mod upkeep;
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use bare::Bare;
 pub use config::SledStoreConfig;
 pub use journal::Durability;
 pub use store::SledStore;

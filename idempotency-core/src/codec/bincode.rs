@@ -2,6 +2,7 @@
 
 use bincode::config::{Config, standard};
 use bincode::serde::{encode_into_std_write, seed_decode_from_slice};
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _};
 
 use super::{Codec, CodecError, Target};
@@ -32,15 +33,25 @@ impl Codec for Bincode {
     }
 
     fn encode(&self, _: &Key, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        encode_into_std_write(value, out, config()).map(drop).map_err(CodecError::encode)
+        encode(&value, out)
     }
 
     fn decode(&self, _: &Key, bytes: &[u8], into: &mut dyn Target) -> Result<(), CodecError> {
-        let ((), read) = seed_decode_from_slice(Into(into), bytes, config()).map_err(CodecError::decode)?;
-        match bytes.len() - read {
-            0 => Ok(()),
-            left => Err(CodecError::decode(format!("{left} bytes are left over"))),
-        }
+        decode(Into(into), bytes)
+    }
+}
+
+/// Appends any value's bytes.
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    encode_into_std_write(value, out, config()).map(drop).map_err(CodecError::encode)
+}
+
+/// Reads a value from exactly these bytes.
+pub(super) fn decode<'de, S: DeserializeSeed<'de>>(seed: S, bytes: &'de [u8]) -> Result<S::Value, CodecError> {
+    let (value, read) = seed_decode_from_slice(seed, bytes, config()).map_err(CodecError::decode)?;
+    match bytes.len() - read {
+        0 => Ok(value),
+        left => Err(CodecError::decode(format!("{left} bytes are left over"))),
     }
 }
 

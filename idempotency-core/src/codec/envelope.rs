@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 
 use super::shape::shape_of;
-use super::{Codec, CodecError, Replay, Target};
+use super::{AnyCodec, CodecError, Replay};
 use crate::key::Key;
 use crate::record::Omitted;
 
@@ -39,9 +39,9 @@ impl Unencodable {
 }
 
 /// Encodes a value, and decodes it once to see that it can be replayed.
-pub(crate) fn encode<T: Replay>(codec: &dyn Codec, key: &Key, value: &T, limit: usize) -> Result<Bytes, Unencodable> {
+pub(crate) fn encode<T: Replay>(codec: &AnyCodec, key: &Key, value: &T, limit: usize) -> Result<Bytes, Unencodable> {
     let name = type_name::<T>();
-    let sealed = unpanicked(|| {
+    let sealed = unpanicked(CodecError::encode, || {
         let shape = if codec.is_self_describing() { 0 } else { shape_of(value) };
         let mut out = Vec::with_capacity(128);
         out.extend_from_slice(&MAGIC_AND_VERSION);
@@ -64,16 +64,14 @@ pub(crate) fn encode<T: Replay>(codec: &dyn Codec, key: &Key, value: &T, limit: 
 }
 
 /// Decodes a stored value.
-pub(crate) fn decode<T: Replay>(codec: &dyn Codec, key: &Key, sealed: &[u8]) -> Result<T, CodecError> {
+pub(crate) fn decode<T: Replay>(codec: &AnyCodec, key: &Key, sealed: &[u8]) -> Result<T, CodecError> {
     let asked = type_name::<T>();
     let parts = Parts::of(sealed)?;
     if parts.codec != codec.id() {
         return Err(CodecError::OtherCodec { stored: parts.codec.into(), asked: codec.id().into() });
     }
-    let read = unpanicked(|| {
-        let mut slot = Slot(None);
-        codec.decode(key, parts.payload, &mut slot)?;
-        let value: T = slot.0.ok_or_else(|| CodecError::decode("the codec gave no value"))?;
+    let read = unpanicked(CodecError::decode, || {
+        let value: T = codec.decode(key, parts.payload)?;
         // What reads without an error may still be wrong: fields swapped, variants moved.
         let same = codec.is_self_describing() || shape_of(&value) == parts.shape;
         Ok(same.then_some(value))
@@ -85,8 +83,11 @@ pub(crate) fn decode<T: Replay>(codec: &dyn Codec, key: &Key, sealed: &[u8]) -> 
 }
 
 /// Runs the value's own (de)serialization; a panic in it is an error, not the caller's end.
-fn unpanicked<T>(work: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(CodecError::encode("it panicked")))
+fn unpanicked<T>(
+    panicked: fn(&'static str) -> CodecError,
+    work: impl FnOnce() -> Result<T, CodecError>,
+) -> Result<T, CodecError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked("it panicked")))
 }
 
 fn push_short(out: &mut Vec<u8>, text: &str) {
@@ -127,13 +128,4 @@ fn split_short(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (&length, rest) = bytes.split_first()?;
     let (text, rest) = rest.split_at_checked(usize::from(length))?;
     Some((std::str::from_utf8(text).ok()?, rest))
-}
-
-struct Slot<T>(Option<T>);
-
-impl<T: serde::de::DeserializeOwned> Target for Slot<T> {
-    fn read(&mut self, from: &mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> {
-        self.0 = Some(erased_serde::deserialize(from)?);
-        Ok(())
-    }
 }

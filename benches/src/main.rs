@@ -1,0 +1,48 @@
+//! Whole runs of `execute_once` against the fewest bare calls on the same library that could do the
+//! job, as alternating pairs in one process.
+//!
+//! `cargo xtask bench [--json FILE] [-- FILTER]`
+
+mod measure;
+mod memory;
+mod sled;
+mod value;
+
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+
+use measure::Report;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut json, mut filter) = (None, String::new());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--json" => json = Some(File::create(args.next().ok_or("--json needs a file")?)?),
+            other if other.starts_with('-') => return Err(format!("no option {other}; there is --json FILE").into()),
+            other => other.clone_into(&mut filter),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+    println!("{}", Report::HEAD);
+    for tasks in [1, 64] {
+        let mut tell = |report: Report| -> std::io::Result<()> {
+            println!("{report}");
+            json.as_mut().map_or(Ok(()), |file| writeln!(file, "{}", report.to_json()))
+        };
+        memory::run(&runtime, tasks, &filter, &mut tell)?;
+        sled::run(&runtime, tasks, &filter, &mut tell)?;
+    }
+    Ok(())
+}
