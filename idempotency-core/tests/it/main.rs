@@ -2,5 +2,11 @@
 
 mod support;
 
+mod layers;
 mod moves_acquire;
 mod moves_end;
+mod moves_walk;
+mod run_answers;
+mod run_cut_off;
+mod store_faults;
+mod values;

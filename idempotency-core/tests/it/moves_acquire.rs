@@ -19,7 +19,9 @@ fn an_absent_key_is_acquired_as_attempt_one() {
     assert_eq!(desk.granted(&claim(1)), Grant { lock, attempt: 1, prior: None });
     let record = desk.record.unwrap();
     assert_eq!((record.lock, record.acquired_at), (lock, desk.now));
-    assert!(matches!(record.state, State::InProgress { lease_until, confirmed: true, .. } if lease_until == desk.now.plus(LEASE)));
+    assert!(
+        matches!(record.state, State::InProgress { lease_until, confirmed: true, .. } if lease_until == desk.now.plus(LEASE))
+    );
 }
 
 #[test]

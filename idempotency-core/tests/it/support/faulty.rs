@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -212,4 +212,3 @@ impl Upkeep for Faulty {
         self.call(Method::Other, self.model.list(after, limit)).await
     }
 }
-

@@ -6,26 +6,30 @@ mod faulty;
 mod ghost;
 mod model;
 
+use std::future::pending;
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::Duration;
 
 pub(crate) use faulty::{Fault, Faulty, Method};
 pub(crate) use ghost::Ghost;
-use idempotency_core::{Error, Idempotency, Key, Outcome};
+use idempotency_core::{Effect, Error, Idempotency, Key, Outcome, Running};
 pub(crate) use model::{Model, TokioClock};
+use tokio::time::{sleep, timeout};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// Well over anything that a run may still be telling its store.
 pub(crate) const LONG: Duration = Duration::from_secs(20 * 60);
 
-pub(crate) fn key() -> Key {
-    Key::payment("create", "ord_42").request(&("EUR", 1999)).build().unwrap()
-}
+pub(crate) static KEY: LazyLock<Key> = LazyLock::new(|| key_of("ord_42"));
 
 /// The same operation for another request.
-pub(crate) fn other_request() -> Key {
-    Key::payment("create", "ord_42").request(&("EUR", 1)).build().unwrap()
+pub(crate) static OTHER_REQUEST: LazyLock<Key> =
+    LazyLock::new(|| Key::payment("create", "ord_42").request(&("EUR", 1)).build().unwrap());
+
+pub(crate) fn key_of(order: &str) -> Key {
+    Key::payment("create", order).request(&("EUR", 1999)).build().unwrap()
 }
 
 /// A store that fails as told, and a handle over it.
@@ -75,4 +79,48 @@ pub(crate) async fn yields(times: usize) {
         Poll::Pending
     })
     .await;
+}
+
+/// How an operation may fail.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Nobody knows what the provider did.
+    TimedOut,
+    /// The provider was never asked.
+    NotSent,
+    /// The library's own error.
+    Core(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+/// Which of them had no effect.
+pub(crate) fn effect_of(failed: &Failed) -> Effect {
+    match failed {
+        Failed::NotSent => Effect::None,
+        Failed::TimedOut | Failed::Core(_) => Effect::Unknown,
+    }
+}
+
+/// Runs an operation that fails, and says how the call ended.
+pub(crate) async fn fail(handle: &Idempotency, key: &Key, failed: Failed) -> Failed {
+    handle.call(key).effect_of(effect_of).run(async |_| Err::<u32, _>(failed)).await.unwrap_err()
+}
+
+/// Leaves an attempt that lapses: begun, then dropped in the middle.
+pub(crate) async fn abandon(handle: &Idempotency, key: &Key) {
+    let began = handle.execute_once(key, pending::<Result<u32, Error>>());
+    assert!(timeout(Duration::from_millis(1), began).await.is_err());
+}
+
+/// A call in a task of its own that takes so long and gives `value`.
+pub(crate) fn start(handle: &Idempotency, key: &Key, takes: Duration, value: u32) -> Running<u32, Error> {
+    handle.call(key).spawn(move |_| async move {
+        sleep(takes).await;
+        Ok(value)
+    })
 }

@@ -136,7 +136,8 @@ impl Upkeep for Model {
     async fn list(&self, _: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
         let now = self.clock.now();
         let records = self.records.lock().unwrap();
-        let all = records.iter().map(|(key, record)| (Key::parse(key).unwrap(), Snapshot { record: record.clone(), now }));
+        let all =
+            records.iter().map(|(key, record)| (Key::parse(key).unwrap(), Snapshot { record: record.clone(), now }));
         Ok(Page { records: all.take(limit).collect(), next: None })
     }
 }
