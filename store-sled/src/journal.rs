@@ -6,14 +6,13 @@
 //! saw is durable yet. One thread flushes for all who wait.
 
 mod chunks;
+mod disk;
 mod error;
-mod files;
 mod flush;
 mod ledger;
 mod sentry;
 
 use std::fmt;
-use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,8 +21,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub(crate) use chunks::ChunkId;
+use disk::Disk;
 pub(crate) use error::{Fault, FaultKind, JournalError};
-use flush::Medium;
 use ledger::Ledger;
 pub(crate) use ledger::Ticket;
 pub(crate) use sled::IVec;
@@ -50,7 +49,6 @@ pub enum Durability {
 
 /// How to open a [`Journal`].
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub(crate) struct Options {
     /// What an acknowledged write survives.
     pub(crate) durability: Durability,
@@ -70,7 +68,8 @@ impl Default for Options {
 ///
 /// All calls are synchronous and short; only a [`Ticket`] is waited for. After a fault every call
 /// and every wait gets [`JournalError::Closed`]. Dropping the journal flushes what is outstanding
-/// and releases the folder.
+/// and releases the folder, which takes about one flush; after [`FaultKind::Stalled`] the folder
+/// stays held until the process ends.
 pub(crate) struct Journal {
     /// `None` only while dropping.
     disk: Option<Arc<Disk>>,
@@ -111,8 +110,7 @@ impl Journal {
         let Options { durability, cache, stall_limit } = options;
         let folder = folder.as_ref().to_path_buf();
         let power = durability == Durability::Power;
-        let files::Files { db, data } = files::open(&folder, cache, power)?;
-        let disk = Arc::new(Disk { db, data: power.then_some(data) });
+        let disk = Arc::new(disk::open(&folder, cache, power)?);
         let ledger = Arc::new(Ledger::default());
         let (held, released) = mpsc::channel::<()>();
         let mut journal = Self {
@@ -272,7 +270,8 @@ impl Drop for Journal {
         self.disk = None;
         self.ledger.shut_down();
         let released = self.released.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _disconnected = released.recv_timeout(self.stall_limit);
+        let stalled = self.ledger.fault().is_some_and(|fault| fault.kind() == FaultKind::Stalled);
+        let _disconnected = released.recv_timeout(if stalled { Duration::ZERO } else { self.stall_limit });
         for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
             let _panicked = thread.join();
         }
@@ -285,40 +284,5 @@ impl fmt::Debug for Journal {
             .field("folder", &self.folder)
             .field("fault", &self.ledger.fault())
             .finish_non_exhaustive()
-    }
-}
-
-struct Disk {
-    db: sled::Db,
-    /// The data file, where a flush is to survive a power cut.
-    data: Option<File>,
-}
-
-impl Medium for Disk {
-    fn flush(&self) -> Result<(), Fault> {
-        self.db.flush().map_err(|error| Fault::sled("a flush", error))?;
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), Fault> {
-        let Some(data) = &self.data else { return Ok(()) };
-        data.sync_data().map_err(|error| Fault::io("a sync", error))
-    }
-
-    fn failure(&self) -> Option<Fault> {
-        self.db.context.global_error().err().map(|error| Fault::sled("a background write", error))
-    }
-
-    fn poke(&self) {
-        // With an error noted, a flush does nothing but wake all who wait, and return it.
-        let _known = catch_unwind(AssertUnwindSafe(|| self.db.flush()));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // sled unwraps an fsync when its last handle goes.
-        let db = self.db.clone();
-        let _known = catch_unwind(AssertUnwindSafe(move || drop(db)));
     }
 }

@@ -15,9 +15,6 @@ use crate::journal::{Journal, Seen, VALUE_LIMIT};
 /// Names the pieces of one value. Must never be used twice; make it random.
 pub(crate) type ChunkId = [u8; 16];
 
-/// What an id and a piece's number add to the prefix.
-pub(crate) const CHUNK_KEY_LEN: usize = size_of::<ChunkId>() + size_of::<u32>();
-
 /// A writer waits for the disk whenever it is this far ahead of it.
 const AHEAD: usize = 256 * 1024;
 
@@ -85,29 +82,6 @@ impl Journal {
         Ok(self.ticket())
     }
 
-    /// The ids under `prefix`, in order, after `after`, at most `limit`: what a sweep compares with
-    /// the records. It must not touch ids whose record may still be about to be written.
-    ///
-    /// # Errors
-    ///
-    /// [`JournalError::Closed`] after a fault.
-    pub(crate) fn chunk_ids(
-        &self,
-        prefix: &[u8],
-        after: Option<&ChunkId>,
-        limit: usize,
-    ) -> Result<Vec<ChunkId>, JournalError> {
-        let mut ids = Vec::new();
-        let mut from = after.map_or_else(|| Bound::Included(prefix.to_vec()), |id| past(prefix, id));
-        while ids.len() < limit {
-            let first = self.scan(from.as_ref().map(Vec::as_slice), 1)?.value.pop();
-            let Some(id) = first.and_then(|(key, _)| id_of(prefix, &key)) else { break };
-            from = past(prefix, &id);
-            ids.push(id);
-        }
-        Ok(ids)
-    }
-
     /// Removes every piece of `id`, of whatever length the value was.
     ///
     /// # Errors
@@ -138,10 +112,6 @@ fn chunk_key(prefix: &[u8], id: &ChunkId) -> Vec<u8> {
 fn set_number(key: &mut [u8], number: u32) {
     let at = key.len() - size_of::<u32>();
     key[at..].copy_from_slice(&number.to_be_bytes());
-}
-
-fn past(prefix: &[u8], id: &ChunkId) -> Bound<Vec<u8>> {
-    Bound::Excluded([prefix, id, &u32::MAX.to_be_bytes()].concat())
 }
 
 fn id_of(prefix: &[u8], key: &[u8]) -> Option<ChunkId> {

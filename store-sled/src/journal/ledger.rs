@@ -34,16 +34,18 @@ pub(crate) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiters: Vec<oneshot::Sender<()>>,
+    /// Those whom the next round will serve.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Those whom the round under way serves; here, that a fault reaches them while it is stuck.
+    served: Vec<oneshot::Sender<()>>,
     closing: bool,
 }
 
-/// A flush under way: what it covers, and who waits for it.
+/// A flush under way, and what it covers.
 #[derive(Debug)]
 pub(crate) struct Round {
     number: u64,
     covers: Option<u64>,
-    waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// A write under way. Dropping it, also by a panic, ends it.
@@ -93,8 +95,8 @@ impl Ledger {
         }
         self.check()?;
         let (sender, receiver) = oneshot::channel();
-        queue.waiters.push(sender);
-        let first = queue.waiters.len() == 1;
+        queue.waiting.push(sender);
+        let first = queue.waiting.len() == 1;
         drop(queue);
         if first {
             self.wake.notify_one();
@@ -105,23 +107,25 @@ impl Ledger {
     /// Blocks until somebody waits, the journal is being dropped (`true`), or it was closed.
     pub(crate) fn wait_for_work(&self) -> bool {
         let queue = self.queue();
-        let idle = |queue: &mut Queue| queue.waiters.is_empty() && !queue.closing && self.fault.get().is_none();
+        let idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closing && self.fault.get().is_none();
         let queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
         queue.closing
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.queue().waiters.len()
+        self.queue().waiting.len()
     }
 
     /// Takes everyone who waits. The flush must begin after this.
     pub(crate) fn begin_round(&self) -> Round {
-        let waiters = std::mem::take(&mut self.queue().waiters);
+        let mut queue = self.queue();
+        queue.served = std::mem::take(&mut queue.waiting);
+        drop(queue);
         let number = self.begun.fetch_add(1, SeqCst) + 1;
         let writes = self.writes.load(SeqCst);
         // A write in flight may or may not make it into this flush: leave the ledger dirty then.
         let covers = (writes & IN_FLIGHT == 0).then_some(writes >> IN_FLIGHT_BITS);
-        Round { number, covers, waiters }
+        Round { number, covers }
     }
 
     /// Acknowledges a round whose flush has completed.
@@ -130,7 +134,8 @@ impl Ledger {
             self.clean.store(covers, SeqCst);
         }
         self.completed.store(round.number, SeqCst);
-        for waiter in round.waiters {
+        let served = std::mem::take(&mut self.queue().served);
+        for waiter in served {
             let _cancelled = waiter.send(());
         }
     }
@@ -144,8 +149,11 @@ impl Ledger {
     /// Fails everyone who waits, now and later. The first fault stays.
     pub(crate) fn close(&self, fault: Fault) {
         let _later = self.fault.set(fault);
+        let mut queue = self.queue();
+        let waiters = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.served));
+        drop(queue);
         // The senders are dropped, not used: their receivers then look up the fault.
-        drop(std::mem::take(&mut self.queue().waiters));
+        drop(waiters);
         self.wake.notify_all();
     }
 

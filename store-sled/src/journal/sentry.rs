@@ -58,3 +58,72 @@ pub(crate) fn run(ledger: &Ledger, stall_limit: Duration, medium: impl Fn() -> O
 
 /// The medium for the length of one look.
 pub(crate) type MediumRef = std::sync::Arc<dyn Medium>;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar, Mutex};
+
+    use super::*;
+    use crate::journal::error::JournalError;
+    use crate::journal::flush;
+
+    /// A medium whose flush blocks until it is poked.
+    #[derive(Default)]
+    struct Stuck {
+        fails: bool,
+        poked: Mutex<bool>,
+        wake: Condvar,
+    }
+
+    impl Medium for Stuck {
+        fn flush(&self) -> Result<(), Fault> {
+            let poked = self.poked.lock().unwrap();
+            let _poked = self.wake.wait_while(poked, |poked| !*poked).unwrap();
+            Err(Fault::new(FaultKind::Io, "a late answer"))
+        }
+        fn sync(&self) -> Result<(), Fault> {
+            Ok(())
+        }
+        fn failure(&self) -> Option<Fault> {
+            self.fails.then(|| Fault::new(FaultKind::Full, "a background write"))
+        }
+        fn poke(&self) {
+            *self.poked.lock().unwrap() = true;
+            self.wake.notify_all();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_nobody_wakes_does_not_hold_up_the_callers() {
+        for (fails, kind) in [(true, FaultKind::Full), (false, FaultKind::Stalled)] {
+            let stuck = Arc::new(Stuck { fails, ..Stuck::default() });
+            let ledger = Arc::new(Ledger::default());
+            let (its_ledger, its_medium) = (Arc::clone(&ledger), Arc::clone(&stuck));
+            let flusher = thread::spawn(move || flush::run(&its_ledger, &*its_medium));
+            let (its_ledger, its_medium) = (Arc::clone(&ledger), Arc::downgrade(&stuck));
+            let limit = Duration::from_millis(200);
+            let sentry = thread::spawn(move || {
+                run(&its_ledger, limit, || its_medium.upgrade().map(|medium| medium as MediumRef));
+            });
+            drop(ledger.begin_write());
+            let wait = ledger.ticket();
+            let wait = tokio::time::timeout(Duration::from_secs(10), wait.durable());
+            let Err(JournalError::Closed(fault)) = wait.await.unwrap() else { panic!("no fault") };
+            assert_eq!(fault.kind(), kind);
+            stuck.poke();
+            flusher.join().unwrap();
+            ledger.shut_down();
+            drop(stuck);
+            ledger.wake_sentry();
+            sentry.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_quiet_sentry_sleeps_and_a_write_wakes_it() {
+        let ledger = Ledger::default();
+        assert!(ledger.sentry_may_sleep());
+        drop(ledger.begin_write());
+        assert!(!ledger.sentry_may_sleep(), "something is dirty");
+    }
+}

@@ -7,30 +7,25 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::journal::error::{JournalError, is_full, panic_message};
+use crate::journal::error::{Fault, JournalError, is_full, panic_message};
+use crate::journal::flush::Medium;
 
 /// sled's own threads can hold the lock for a moment after the last handle was dropped.
 const LOCK_TRIES: u32 = 25;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// An open database, and a handle of our own on its data file.
-pub(crate) struct Files {
+pub(crate) struct Disk {
     pub(crate) db: sled::Db,
-    /// A sync through any handle covers the whole file.
-    pub(crate) data: File,
+    /// Where a flush is to survive a power cut. A sync through any handle covers the whole file.
+    data: Option<File>,
 }
 
-pub(crate) fn open(folder: &Path, cache: u64, power: bool) -> Result<Files, JournalError> {
+pub(crate) fn open(folder: &Path, cache: u64, power: bool) -> Result<Disk, JournalError> {
     prepare(folder)?;
     let db = open_sled(folder, cache)?;
-    let files = File::options().read(true).write(true).open(folder.join("db")).map(|data| Files { db, data });
-    let synced = files.and_then(|files| {
-        if power {
-            sync_all(folder, &files.data)?;
-        }
-        Ok(files)
-    });
-    synced.map_err(|error| classify(folder, error))
+    let data = power.then(|| sync_all(folder)).transpose().map_err(|error| classify(folder, error))?;
+    Ok(Disk { db, data })
 }
 
 /// sled would create the whole path, and a mistyped one with it.
@@ -78,7 +73,7 @@ fn is_held(error: &sled::Error) -> bool {
 fn classify(folder: &Path, error: io::Error) -> JournalError {
     let (kind, folder, source) = (error.kind(), folder.to_path_buf(), error.into());
     match kind {
-        ErrorKind::NotFound => JournalError::MissingParent { folder, source },
+        ErrorKind::NotFound if !folder.is_dir() => JournalError::MissingParent { folder, source },
         ErrorKind::NotADirectory => JournalError::NotAFolder { folder, source },
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => JournalError::ReadOnly { folder, source },
         kind if is_full(kind) => JournalError::Full { folder, source },
@@ -91,13 +86,15 @@ fn classify(folder: &Path, error: io::Error) -> JournalError {
 /// durable; and files that were just created must not vanish with their folder.
 ///
 /// sled syncs its snapshots itself, but `conf` and the folders never.
-fn sync_all(folder: &Path, data: &File) -> io::Result<()> {
+fn sync_all(folder: &Path) -> io::Result<File> {
+    let data = File::options().read(true).write(true).open(folder.join("db"))?;
     data.sync_all()?;
     File::options().write(true).open(folder.join("conf"))?.sync_all()?;
     sync_folder(&folder.join("blobs"))?;
     sync_folder(folder)?;
     let folder = folder.canonicalize()?;
-    folder.parent().map_or(Ok(()), sync_folder)
+    folder.parent().map_or(Ok(()), sync_folder)?;
+    Ok(data)
 }
 
 #[cfg(unix)]
@@ -112,4 +109,33 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+impl Medium for Disk {
+    fn flush(&self) -> Result<(), Fault> {
+        self.db.flush().map_err(|error| Fault::sled("a flush", error))?;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        let Some(data) = &self.data else { return Ok(()) };
+        data.sync_data().map_err(|error| Fault::io("a sync", error))
+    }
+
+    fn failure(&self) -> Option<Fault> {
+        self.db.context.global_error().err().map(|error| Fault::sled("a background write", error))
+    }
+
+    fn poke(&self) {
+        // With an error noted, a flush does nothing but wake all who wait, and return it.
+        let _known = catch_unwind(AssertUnwindSafe(|| self.db.flush()));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // sled unwraps an fsync when its last handle goes.
+        let db = self.db.clone();
+        let _known = catch_unwind(AssertUnwindSafe(move || drop(db)));
+    }
 }
