@@ -172,7 +172,20 @@ impl End {
     /// Tells the store, at least once, and again on passing errors until `until()`. Where the store
     /// refuses a value for good, the fact alone is recorded, and the refusal is the answer.
     async fn carry_out(
+        self,
+        inner: &Inner,
+        key: &Key,
+        grant: Grant,
+        until: impl Fn() -> Instant,
+    ) -> Result<Held, StoreError> {
+        let first = self.tell(inner, key, &grant.lock).await;
+        self.carry_on(first, inner, key, grant, until).await
+    }
+
+    /// As [`End::carry_out`], from the first answer on.
+    async fn carry_on(
         mut self,
+        mut answer: Result<Held, StoreError>,
         inner: &Inner,
         key: &Key,
         grant: Grant,
@@ -181,7 +194,7 @@ impl End {
         let mut delays = Delays::default();
         let mut refused = None;
         loop {
-            let error = match self.tell(inner, key, &grant.lock).await {
+            let error = match answer {
                 Ok(held) => return refused.map_or(Ok(held), Err),
                 Err(error) => error,
             };
@@ -189,12 +202,14 @@ impl End {
                 Self::Store(result @ Completion::Value(_), _) if refuses_for_good(error.kind()) => {
                     *result = Completion::Omitted(Omitted::RefusedByStore);
                     refused = Some(error);
-                    continue;
                 }
                 _ if !error.is_passing() || Instant::now() >= until() => return Err(refused.unwrap_or(error)),
-                _ => tracing::warn!(%key, %error, "an attempt's end was not recorded; trying again"),
+                _ => {
+                    tracing::warn!(%key, %error, "an attempt's end was not recorded; trying again");
+                    sleep(delays.next()).await;
+                }
             }
-            sleep(delays.next()).await;
+            answer = self.tell(inner, key, &grant.lock).await;
         }
     }
 }
@@ -251,8 +266,9 @@ impl Hold {
         let give_up_at = Instant::now() + self.inner.settings.store_limit;
         let answer = match end.tell(&self.inner, &self.lease.key, &self.grant.lock).await {
             // Apart, so that a call that is answered at once does not carry the room for it.
-            Err(_) => {
-                let again = end.carry_out(&self.inner, &self.lease.key, self.grant, || self.lease.until());
+            failed @ Err(_) => {
+                let (inner, lease) = (&*self.inner, &self.lease);
+                let again = end.carry_on(failed, inner, &lease.key, self.grant, || lease.until());
                 Box::pin(timeout_at(give_up_at, again)).await.unwrap_or_else(|_| Err(self.late()))
             }
             told => told,
