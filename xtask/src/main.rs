@@ -10,6 +10,7 @@ mod features;
 mod metadata;
 mod msrv;
 mod shell;
+mod system;
 mod test;
 mod tools;
 

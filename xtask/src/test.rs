@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::failure::Outcome;
 use crate::metadata::Workspace;
 use crate::shell;
+use crate::system::NEEDED;
 
 /// The variable by which tests know that their long counts are wanted. Unset
 /// means the short ones.
@@ -36,6 +37,9 @@ fn cargo_test(workspace: &Workspace, mut args: Args, options: &[&str]) -> Outcom
         None => args.value("--package")?,
     };
     let passed = args.finish()?;
+    for tool in NEEDED {
+        tool.find_or_install()?;
+    }
     let mut command = shell::cargo();
     command.current_dir(&workspace.root).arg("test");
     match package {
