@@ -206,6 +206,8 @@ impl Shared {
                 Ok(Held::Lost) => return lease.lose(LeaseLost::Taken),
                 Err(error) => {
                     tracing::warn!(key = %lease.key, %error, ?left, "a lease was not renewed; trying again");
+                    // The call took its time, too: a lease that is over is told at once.
+                    let left = lease.until().saturating_duration_since(Instant::now());
                     sleep(delays.next().unwrap_or(shortest).min(left)).await;
                 }
             }

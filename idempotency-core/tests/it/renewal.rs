@@ -1,0 +1,258 @@
+//! Leases are renewed, whatever the store and the run do meanwhile.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use idempotency_core::{Error, How, Idempotency, LeaseLost};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Fault, Faulty, KEY, LEASE, LONG, Method, faulty, key_of, run, settle_down, start};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Asserts, once a second, that nobody else could have taken the key.
+async fn held_for(handle: &Idempotency, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        sleep(SECOND).await;
+        let other = run(handle, &KEY, 99).await;
+        assert!(
+            matches!(other, Err(Error::InProgress { attempt: 1, .. })),
+            "{other:?} at {:?}",
+            until - Instant::now()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_run_is_two_calls_and_a_replay_one() {
+    let (store, handle) = faulty();
+    let _ = run(&handle, &KEY, 1).await.unwrap();
+    assert_eq!(store.calls(), [Method::Acquire, Method::Store]);
+    let _ = run(&handle, &KEY, 2).await.unwrap();
+    assert_eq!(store.calls()[2..], [Method::Acquire]);
+    // Nothing is renewed for what has ended.
+    sleep(LONG).await;
+    assert_eq!(store.calls().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_begins_when_a_third_of_the_lease_is_over() {
+    let (store, handle) = faulty();
+    let running = start(&handle, &KEY, LEASE * 2, 1);
+    sleep(LEASE / 3 - SECOND * 2).await;
+    assert_eq!(store.count(Method::Extend), 0);
+    sleep(SECOND * 3).await;
+    assert_eq!(store.count(Method::Extend), 1);
+    assert!(matches!(running.await.unwrap().how(), How::Executed));
+    assert!(store.count(Method::Extend) <= 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_of_four_renewals_fail_and_the_lock_is_held_for_many_leases() {
+    for fault in
+        [Fault::DOWN, Fault::LOST, Fault::PanicsAt(1), Fault::Before(idempotency_core::StoreErrorKind::Internal)]
+    {
+        let (store, handle) = faulty();
+        for _ in 0..1000 {
+            store.next(Method::Extend, [fault, fault, fault, Fault::Works]);
+        }
+        let running = start(&handle, &KEY, LEASE * 20, 1);
+        held_for(&handle, LEASE * 20 - SECOND).await;
+        assert!(matches!(running.await.unwrap().how(), How::Executed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_hangs_does_not_lose_the_lock() {
+    let (store, handle) = faulty();
+    for _ in 0..100 {
+        store.next(Method::Extend, [Fault::Hangs, Fault::HangsAfter, Fault::Works]);
+    }
+    let running = start(&handle, &KEY, LEASE * 10, 1);
+    held_for(&handle, LEASE * 10 - SECOND).await;
+    assert!(matches!(running.await.unwrap().how(), How::Executed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_does_not_need_the_run_to_be_polled() {
+    let (_, handle) = faulty();
+    let mut waiting = Box::pin(handle.execute_once(&KEY, async {
+        sleep(SECOND).await;
+        Ok::<u32, Error>(1)
+    }));
+    poll_fn(|cx| Poll::Ready(assert!(waiting.as_mut().poll(cx).is_pending()))).await;
+    held_for(&handle, LEASE * 5).await;
+    assert!(matches!(waiting.await.unwrap().how(), How::Executed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_run_of_a_handle_is_renewed_whenever_it_began() {
+    let (_, handle) = faulty();
+    let short = handle.clone().with_lease(SECOND * 3).unwrap();
+    let keys: Vec<_> = (0..20).map(|n| key_of(&n.to_string())).collect();
+    let mut running = Vec::new();
+    for (n, key) in keys.iter().enumerate() {
+        running.push(start(if n % 2 == 0 { &handle } else { &short }, key, LEASE * 5, 1));
+        sleep(Duration::from_millis(730)).await;
+    }
+    for _ in 0..60 {
+        sleep(SECOND).await;
+        for key in &keys {
+            assert!(matches!(run(&handle, key, 2).await, Err(Error::InProgress { .. })));
+        }
+    }
+    for running in running {
+        assert!(matches!(running.await.unwrap().how(), How::Executed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_lease_of_a_call_does_not_delay_the_renewal_of_a_shorter_one() {
+    let (_, handle) = faulty();
+    let (slow, fast) = (key_of("slow"), key_of("fast"));
+    let slow = handle.call(&slow).lease(LEASE * 10).spawn(async |_| {
+        sleep(LEASE * 20).await;
+        Ok::<u32, Error>(1)
+    });
+    sleep(SECOND).await;
+    let running = handle.call(&fast).lease(SECOND * 10).spawn(async |attempt| {
+        sleep(LEASE * 5).await;
+        Ok::<_, Error>(attempt.is_lost().is_none())
+    });
+    assert!(running.await.unwrap().into_inner());
+    assert!(matches!(slow.await.unwrap().how(), How::Executed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operation_can_see_its_lease_grow() {
+    let (_, handle) = faulty();
+    let outcome = handle.call(&KEY).run(async |attempt| {
+        let mut least = attempt.lease_remaining();
+        for _ in 0..200 {
+            sleep(SECOND).await;
+            least = least.min(attempt.lease_remaining());
+        }
+        Ok::<_, Error>(least)
+    });
+    assert!(*outcome.await.unwrap() >= LEASE * 2 / 3 - SECOND * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_run_is_renewed_longer_than_it_may_run() {
+    let (_, handle) = faulty();
+    let handle = handle.with_max_run(LEASE * 4).unwrap();
+    let began = Instant::now();
+    let outcome = handle.call(&KEY).run(async |attempt| {
+        let why = attempt.lost().await;
+        assert_eq!((why, attempt.is_lost()), (LeaseLost::RanTooLong, Some(LeaseLost::RanTooLong)));
+        assert!(began.elapsed() >= LEASE * 4 && began.elapsed() <= LEASE * 5 + SECOND, "{:?}", began.elapsed());
+        // Told once the lease is over, not before: nobody else held it until now.
+        Ok::<_, Error>(run(&handle, &KEY, 2).await.unwrap().prior().unwrap().attempt)
+    });
+    assert_eq!(*outcome.await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_run_longer_than_its_handle_allows() {
+    let (_, handle) = faulty();
+    let handle = handle.with_max_run(LEASE).unwrap();
+    let call = handle.call(&KEY).max_run(LEASE * 50);
+    let lost = call.run(async |attempt| {
+        sleep(LEASE * 40).await;
+        Ok::<_, Error>(attempt.is_lost().is_some())
+    });
+    assert!(!lost.await.unwrap().into_inner());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_shorter_than_a_third_of_its_longest_lease_still_ends() {
+    let (store, handle) = faulty();
+    let handle = handle.with_max_run(SECOND).unwrap();
+    let outcome = handle.call(&KEY).run(async |attempt| {
+        assert_eq!(attempt.lost().await, LeaseLost::RanTooLong);
+        Ok::<_, Error>(store.count(Method::Extend))
+    });
+    assert_eq!(*outcome.await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_no_renewal_reached_is_told_when_it_is_over() {
+    for fault in [Fault::DOWN, Fault::Hangs] {
+        let (store, handle) = faulty();
+        store.always(Method::Extend, fault);
+        let began = Instant::now();
+        let lost = handle.call(&KEY).run(async |attempt| {
+            assert_eq!(attempt.lost().await, LeaseLost::NotRenewed);
+            Ok::<_, Error>((began.elapsed(), attempt.lease_remaining()))
+        });
+        let (after, remaining) = lost.await.unwrap().into_inner();
+        assert!(after >= LEASE && after < LEASE + Duration::from_millis(10), "{after:?}");
+        assert_eq!(remaining, Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_another_took_is_told_at_the_next_renewal() {
+    let (store, handle) = faulty();
+    let lost = handle.call(&KEY).run(async |attempt| {
+        // As after a failover that forgot the lock.
+        store.tamper(&KEY, |record| record.lock.fence = record.lock.fence.next());
+        assert_eq!(attempt.lost().await, LeaseLost::Taken);
+        // Whoever asks later is told, too.
+        Ok::<_, Error>(attempt.lost().await == LeaseLost::Taken && attempt.clone().is_lost().is_some())
+    });
+    assert!(lost.await.unwrap().into_inner());
+}
+
+#[test]
+fn a_handle_outlives_one_of_its_runtimes() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (store, handle) = second.block_on(async { faulty() });
+    let doomed = key_of("doomed");
+    first.block_on(async {
+        drop(start(&handle, &doomed, LONG, 1));
+        sleep(SECOND).await;
+    });
+    second.block_on(async { drop(start(&handle, &KEY, LEASE * 3, 1)) });
+    drop(first);
+    second.block_on(async {
+        held_for(&handle, LEASE * 3 - SECOND).await;
+        sleep(SECOND * 2).await;
+        assert_eq!(*run(&handle, &KEY, 2).await.unwrap(), 1);
+        // The dropped runtime's run is not renewed, and lapses.
+        assert!(run(&handle, &doomed, 2).await.unwrap().prior().is_some());
+        assert!(store.count(Method::Extend) > 0);
+    });
+    // And another runtime after it, with a lane of its own.
+    let third = runtime();
+    third.block_on(async {
+        let running = start(&handle, &key_of("third"), LEASE * 3, 3);
+        assert!(matches!(running.await.unwrap().how(), How::Executed));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_is_dropped_lets_its_store_go_while_the_renewer_sleeps() {
+    let (store, handle) = faulty();
+    let _ = run(&handle, &KEY, 1).await.unwrap();
+    // The renewer's task has begun to sleep.
+    sleep(SECOND).await;
+    let weak: Weak<Faulty> = Arc::downgrade(&store);
+    drop((store, handle));
+    assert!(weak.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_keeps_its_store_though_the_handle_is_dropped() {
+    let (store, handle) = faulty();
+    let running = start(&handle, &KEY, LEASE * 5, 1);
+    let weak = Arc::downgrade(&store);
+    drop((store, handle));
+    assert!(matches!(running.await.unwrap().how(), How::Executed));
+    settle_down(&faulty().1).await;
+    assert!(weak.upgrade().is_none());
+}
