@@ -2,6 +2,9 @@
 
 mod support;
 
+mod await_points;
+mod concurrency;
+mod envelopes;
 mod layers;
 mod moves_acquire;
 mod moves_end;
