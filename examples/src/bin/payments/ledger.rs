@@ -1,0 +1,134 @@
+//! The provider's books: every charge and refund it ever made, and what it refuses to make.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Journal, JournalError};
+
+/// The provider declines what is larger, in minor units.
+pub(crate) const CARD_LIMIT: u64 = 1_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Charge,
+    Refund,
+}
+
+/// What the provider is asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Instruction {
+    /// The caller's downstream key.
+    pub(crate) key: String,
+    /// The caller's fence: the provider never obeys a smaller one after a larger.
+    pub(crate) fence: u64,
+    pub(crate) kind: Kind,
+    pub(crate) order: String,
+    /// In minor units.
+    pub(crate) amount: u64,
+    pub(crate) currency: String,
+}
+
+/// What the provider did: one line of its ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    #[serde(flatten)]
+    pub(crate) instruction: Instruction,
+}
+
+/// What becomes of an instruction.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Money moved now.
+    Made(Entry),
+    /// It had moved before, under the same key.
+    Deduplicated(Entry),
+    Declined(&'static str),
+    /// A later attempt has been here: nothing is done for this one any more.
+    Barred,
+}
+
+/// The smallest fence that a key still accepts; kept in a file beside the ledger.
+#[derive(Debug, Serialize, Deserialize)]
+struct Bar {
+    key: String,
+    fence: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    journal: Journal<Entry>,
+    entries: Vec<Entry>,
+    bars: Journal<Bar>,
+    fences: HashMap<String, u64>,
+    deduplicates: bool,
+    /// Tells this provider's ids from those of any other.
+    prefix: String,
+}
+
+impl Ledger {
+    pub(crate) fn open(path: &Path, deduplicates: bool) -> Result<Self, JournalError> {
+        let (journal, entries) = Journal::open(path)?;
+        let (bars, barred) = Journal::<Bar>::open(&path.with_extension("fences.jsonl"))?;
+        let mut fences = HashMap::new();
+        for Bar { key, fence } in barred {
+            fences.insert(key, fence);
+        }
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let prefix = format!("{:x}", begun.as_micros());
+        Ok(Self { journal, entries, bars, fences, deduplicates, prefix })
+    }
+
+    /// Carries out an instruction: the one place where money moves.
+    pub(crate) fn carry_out(&mut self, instruction: Instruction) -> io::Result<Verdict> {
+        if self.deduplicates
+            && let Some(made) = self.find(&instruction.key)
+        {
+            return Ok(Verdict::Deduplicated(made.clone()));
+        }
+        if !self.admits(&instruction.key, instruction.fence)? {
+            return Ok(Verdict::Barred);
+        }
+        if instruction.kind == Kind::Charge && instruction.amount > CARD_LIMIT {
+            return Ok(Verdict::Declined("over the card's limit"));
+        }
+        let letters = if instruction.kind == Kind::Charge { "ch" } else { "re" };
+        let entry = Entry { id: format!("{letters}_{}_{}", self.prefix, self.entries.len() + 1), instruction };
+        self.journal.append(&entry)?;
+        self.entries.push(entry.clone());
+        Ok(Verdict::Made(entry))
+    }
+
+    /// Looks a key up, and with a fence bars every earlier attempt, so that what was not found cannot
+    /// appear after the look. `None` where the look itself comes from a barred attempt.
+    pub(crate) fn look(&mut self, key: &str, fence: Option<u64>) -> io::Result<Option<Vec<Entry>>> {
+        if let Some(fence) = fence
+            && !self.admits(key, fence)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(self.entries.iter().filter(|entry| entry.instruction.key == key).cloned().collect()))
+    }
+
+    pub(crate) fn transaction(&self, id: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id == id)
+    }
+
+    fn find(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.instruction.key == key)
+    }
+
+    fn admits(&mut self, key: &str, fence: u64) -> io::Result<bool> {
+        let highest = self.fences.get(key).copied().unwrap_or_default();
+        if fence > highest {
+            self.bars.append(&Bar { key: key.into(), fence })?;
+            self.fences.insert(key.into(), fence);
+        }
+        Ok(fence >= highest)
+    }
+}

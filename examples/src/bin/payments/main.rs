@@ -1,0 +1,48 @@
+//! A payment service that charges once, its provider, and a story that shows it.
+//!
+//! `cargo run --bin payments` tells the story and goes on serving; see `examples/README.md`.
+
+mod cli;
+mod gateway;
+mod http;
+mod journal;
+mod ledger;
+mod orders;
+mod problem;
+mod process;
+mod provider;
+mod serve;
+mod service;
+mod story;
+
+use std::process::ExitCode;
+
+use cli::Command;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = match cli::parse() {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("payments: {error}\n\n{}", cli::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let ended = match command {
+        Command::Help => {
+            println!("{}", cli::USAGE);
+            Ok(true)
+        }
+        Command::Story(options) => story::tell(options).await,
+        Command::Service(options) => serve::service(options).await.map(|()| true),
+        Command::Provider(options) => serve::provider(options).await.map(|()| true),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("payments: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Starts everything, plays the acts against it over HTTP, and tells what came of them.
+
+mod act;
+mod check;
+mod print;
+mod round;
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::StoryOptions;
+use crate::serve::make_folder;
+
+use act::Act;
+use print::{Page, Told};
+use round::Round;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Tells the story, and goes on serving unless it is to end; whether every act went right.
+pub(crate) async fn tell(options: StoryOptions) -> Result<bool, Failure> {
+    let folder = Folder::make(options.folder.as_deref())?;
+    let page = Page::new();
+    let (last, totals) = tokio::select! {
+        told = play(&options, &folder.path, page) => told?,
+        // The children end as they are dropped.
+        _ = tokio::signal::ctrl_c() => return Err("interrupted before the end of the story".into()),
+    };
+    let all_right = totals.wrong == 0;
+    page.closing(&totals);
+    if !all_right {
+        page.where_to_look(&folder.path);
+    }
+    if !options.only {
+        page.curl_lines(&last);
+    }
+    let served = if options.only { Ok(()) } else { until_interrupted(last).await };
+    if !all_right {
+        folder.keep();
+    }
+    served.map(|()| all_right)
+}
+
+/// Plays all rounds; gives the last, which still serves.
+async fn play(options: &StoryOptions, folder: &Path, page: Page) -> Result<(Round, Totals), Failure> {
+    let mut totals = Totals::default();
+    let mut round = Round::begin(options, folder, true).await?;
+    page.title(options, folder);
+    play_round(&mut round, page, &mut totals).await?;
+    round.end().await;
+
+    let mut round = Round::begin(options, folder, false).await?;
+    play_round(&mut round, page, &mut totals).await?;
+    Ok((round, totals))
+}
+
+async fn until_interrupted(mut round: Round) -> Result<(), Failure> {
+    let ended = |who: &str| format!("the {who} has ended by itself; its last words are in {}", round.log.display());
+    let (service, provider) = (ended("service"), ended("provider"));
+    tokio::select! {
+        () = round.service.ended() => Err(service.into()),
+        () = round.provider.ended() => Err(provider.into()),
+        _ = tokio::signal::ctrl_c() => {
+            println!();
+            round.end().await;
+            Ok(())
+        }
+    }
+}
+
+/// What the acts came to, in all rounds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    right: usize,
+    wrong: usize,
+    left_out: usize,
+    /// Distinct payments that the story had made, and charges in the ledger.
+    payments: usize,
+    charges: usize,
+    /// Distinct refunds, and those in the ledger.
+    refunds: usize,
+    paid_back: usize,
+}
+
+/// Plays every act against one provider.
+async fn play_round(round: &mut Round, page: Page, totals: &mut Totals) -> Result<(), Failure> {
+    page.round(round.deduplicates);
+    let mut before = round.ledger()?;
+    for (number, act) in (1..).zip(Act::ALL) {
+        page.begin(number, act.title());
+        if let Some(why) = act.cannot_be_shown(round) {
+            totals.left_out += 1;
+            page.end(&Told::LeftOut(why), before);
+            continue;
+        }
+        let played = act.play(round).await;
+        // Whatever an act that went wrong left held must not trouble the next.
+        round.release().await?;
+        round.settle().await?;
+        let after = round.ledger()?;
+        let told = played.and_then(|told| act.adds().check(before, after).map(|()| told));
+        match told {
+            Ok(what) => {
+                totals.right += 1;
+                page.end(&Told::Right(what), after);
+            }
+            Err(wrong) => {
+                totals.wrong += 1;
+                page.end(&Told::Wrong(wrong), after);
+            }
+        }
+        before = after;
+    }
+    totals.payments += round.payments.len();
+    totals.refunds += round.refunds.len();
+    totals.charges += before.charges;
+    totals.paid_back += before.refunds;
+    if let Err(wrong) = round.each_once() {
+        totals.wrong += 1;
+        page.end(&Told::Wrong(wrong), before);
+    }
+    Ok(())
+}
+
+/// The folder that all of a story's files are in.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    removed: bool,
+}
+
+impl Folder {
+    fn make(wanted: Option<&Path>) -> Result<Self, Failure> {
+        let own = || std::env::temp_dir().join(format!("payments-{}", round::new_id()));
+        let path = wanted.map_or_else(own, Path::to_owned);
+        make_folder(&path)?;
+        // The children are given it as an argument, and the reader a path to copy.
+        let path = path.canonicalize()?;
+        Ok(Self { path, removed: wanted.is_none() })
+    }
+
+    fn keep(mut self) {
+        self.removed = false;
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.removed {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
