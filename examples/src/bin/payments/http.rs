@@ -45,8 +45,8 @@ fn ask(method: Method, to: SocketAddr, path: &str, body: Vec<u8>) -> Ask {
 }
 
 impl Ask {
-    pub(crate) fn header(self, name: &str, value: &str) -> Self {
-        Self { request: self.request.header(name, value), ..self }
+    pub(crate) fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        Self { request: self.request.header(name, value.as_ref()), ..self }
     }
 
     /// Sends the request. Dropped, it hangs up.

@@ -11,9 +11,12 @@ mod orders;
 mod problem;
 mod process;
 mod provider;
+mod request;
 mod serve;
 mod service;
 mod story;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

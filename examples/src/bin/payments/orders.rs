@@ -127,15 +127,22 @@ impl Orders {
         .await
     }
 
-    /// Confirms an order that was paid in this transaction; `false` if it was confirmed before.
-    pub(crate) async fn confirm(&self, order: &str, transaction: &str) -> Result<bool, OrderError> {
-        let (order, transaction) = (order.to_owned(), transaction.to_owned());
+    /// Confirms an order that was paid in this transaction, under this downstream key; `false` if it
+    /// was confirmed before. An order whose payment's answer was lost is known to be paid from then on.
+    pub(crate) async fn confirm(&self, order: &str, transaction: &str, key: &str) -> Result<bool, OrderError> {
+        let (order, transaction, key) = (order.to_owned(), transaction.to_owned(), key.to_owned());
         self.on_book(move |book| {
             let found = book.orders.get(&order).ok_or(OrderError::NotFound)?;
-            if found.transaction_id.as_ref() != Some(&transaction) {
-                return Err(OrderError::NotPaid);
+            match &found.transaction_id {
+                Some(known) if *known == transaction => {}
+                None if found.opened.key == key => {
+                    let (amount, currency) = (found.amount, found.currency.clone());
+                    let step = Step { order: order.clone(), refund: None, amount, currency };
+                    book.record(Event::Done { step, transaction: transaction.clone() })?;
+                }
+                Some(_) | None => return Err(OrderError::NotPaid),
             }
-            if found.confirmations > 0 {
+            if book.orders.get(&order).is_some_and(|order| order.confirmations > 0) {
                 tracing::warn!(%order, %transaction, "already confirmed, skipping");
                 return Ok(false);
             }

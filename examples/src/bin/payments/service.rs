@@ -7,7 +7,6 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +20,7 @@ use crate::gateway::{Answered, Gateway, GatewayError};
 use crate::ledger::{Instruction, Kind};
 use crate::orders::{Opened, Order, OrderError, Orders, Step};
 use crate::problem::Problem;
+use crate::request::{Body, Callback, NewPayment, NewRefund, bad_body, idempotency_key};
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -202,69 +202,48 @@ impl Service {
 }
 
 type App = State<Arc<Service>>;
-type Body<T> = Result<Json<T>, JsonRejection>;
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewPayment {
-    order_id: String,
-    amount: u64,
-    currency: String,
-}
-
+/// `POST /payments`
 async fn create(State(app): App, headers: HeaderMap, body: Body<NewPayment>) -> Result<Response, Problem> {
-    let key = header_key(&headers)?;
+    let key = idempotency_key(&headers)?;
     let Json(payment) = body?;
+    payment.check()?;
     // With several merchants, `.scope(merchant)` keeps their keys apart.
     let key = Key::payment("create", key).request(&payment).build()?;
     let NewPayment { order_id: order, amount, currency } = payment;
-    if amount == 0 || currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) || !is_id(&order) {
-        return Err(bad_body("order_id is 1 to 64 letters, digits, - or _; amount is positive; currency is like EUR"));
-    }
     app.once(&key, Step { order, refund: None, amount, currency }).await.map(respond).map_err(Problem::from)
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewRefund {
-    refund_id: String,
-    amount: u64,
-}
-
+/// `POST /orders/{order}/refunds`
+///
 /// The refund's own id is part of the key. Under a key of the order alone (`payment:refund:ord_42`),
 /// the second of two partial refunds would be answered with the first, and never paid out.
 async fn refund(State(app): App, Path(order): Path<String>, body: Body<NewRefund>) -> Result<Response, Problem> {
-    let Json(NewRefund { refund_id, amount }) = body?;
+    let Json(refund) = body?;
+    refund.check()?;
+    let NewRefund { refund_id, amount } = refund;
     let key = Key::refund(&order, &refund_id).request(&amount).build()?;
-    if amount == 0 || !is_id(&refund_id) {
-        return Err(bad_body("refund_id is 1 to 64 letters, digits, - or _; amount is positive"));
-    }
     let currency = app.orders.find(&order).await?.currency;
     app.once(&key, Step { order, refund: Some(refund_id), amount, currency }).await.map(respond).map_err(Problem::from)
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Callback {
-    transaction_id: String,
-}
-
+/// `POST /callbacks/{provider}`
 async fn callback(State(app): App, Path(provider): Path<String>, body: Body<Callback>) -> Result<Response, Problem> {
-    let Json(Callback { transaction_id: id }) = body?;
-    if !is_id(&id) {
-        return Err(bad_body("transaction_id is the provider's"));
-    }
+    let Json(callback) = body?;
+    callback.check()?;
+    let id = callback.transaction_id;
     // Anybody can send a callback: only what the provider itself says of the transaction counts.
     let Some(charge) = app.gateway.transaction(&id).await?.filter(|entry| entry.instruction.kind == Kind::Charge)
     else {
         return Err(bad_body("the provider knows of no such charge"));
     };
-    let order = charge.instruction.order;
+    let Instruction { order, key: charged_under, .. } = charge.instruction;
     let key = Key::callback(provider, &id).request(&order).build()?;
     let orders = app.orders.clone();
     let outcome =
         app.idempotency.call(&key).attribute("order", &order).effect_of(Failure::effect).spawn(|_| async move {
             // The database's own check, for the callback that comes again when its key is forgotten.
-            orders.confirm(&order, &id).await?;
+            orders.confirm(&order, &id, &charged_under).await?;
             Ok::<_, Failure>(Answer::Confirmed { order_id: order, transaction_id: id })
         });
     outcome.await.map(respond).map_err(Problem::from)
@@ -308,22 +287,4 @@ impl Answer {
             Self::Confirmed { .. } => StatusCode::OK,
         }
     }
-}
-
-fn header_key(headers: &HeaderMap) -> Result<&[u8], Problem> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let problem = |kind, detail| Err(Problem::new(StatusCode::BAD_REQUEST, kind, detail));
-    match (keys.next(), keys.next()) {
-        (Some(key), None) => Ok(key.as_bytes()),
-        (None, _) => problem("key-missing", "send a header Idempotency-Key, made anew for each payment"),
-        (Some(_), Some(_)) => problem("bad-key", "there is more than one header Idempotency-Key"),
-    }
-}
-
-fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-fn bad_body(detail: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad-body", detail)
 }
