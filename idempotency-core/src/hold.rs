@@ -263,6 +263,7 @@ impl Hold {
     /// may be held. A hung store never holds back an operation that has finished.
     pub(crate) async fn end(mut self, end: End) -> Result<Held, StoreError> {
         self.phase = Phase::Ending(end.clone());
+        self.lease.begin_end();
         let give_up_at = Instant::now() + self.inner.settings.store_limit;
         let answer = match end.tell(&self.inner, &self.lease.key, &self.grant.lock).await {
             // Apart, so that a call that is answered at once does not carry the room for it.

@@ -35,6 +35,7 @@ pub(crate) struct Lease {
     until: Mutex<Instant>,
     lost: AtomicU8,
     told: Notify,
+    ending: AtomicBool,
     over: AtomicBool,
 }
 
@@ -49,6 +50,7 @@ impl Lease {
             until: Mutex::new(asked_at + length),
             lost: AtomicU8::new(HELD),
             told: Notify::new(),
+            ending: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
@@ -61,7 +63,11 @@ impl Lease {
         *self.times() = asked_at + self.length;
     }
 
+    /// Tells the operation. One that has finished is not told: its own end took the lock away.
     pub(crate) fn lose(&self, why: LeaseLost) {
+        if self.ending.load(Ordering::Acquire) {
+            return;
+        }
         let code = match why {
             LeaseLost::Taken => 1,
             LeaseLost::NotRenewed => 2,
@@ -71,6 +77,11 @@ impl Lease {
             tracing::error!(key = %self.key, fence = %self.lock.fence, ?why, "the lease of a running operation is lost");
         }
         self.told.notify_waiters();
+    }
+
+    /// The operation has finished; the lease is renewed until the store knows its end.
+    pub(crate) fn begin_end(&self) {
+        self.ending.store(true, Ordering::Release);
     }
 
     /// The run has ended: the lease is not to be renewed any more.
