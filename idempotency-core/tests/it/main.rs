@@ -1,17 +1,25 @@
 //! The promises of the contract, one subject a file; one program, so that it links once.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic, in its helpers too")]
+
 mod support;
 
 mod await_points;
 mod concurrency;
 mod envelopes;
+mod fingerprints;
+mod handles;
+mod keys;
 mod layers;
 mod moves_acquire;
 mod moves_end;
 mod moves_walk;
+#[cfg(feature = "near-cache")]
+mod near_cache;
 mod renewal;
 mod run_answers;
 mod run_cut_off;
+mod settings;
 mod store_faults;
 mod unknown_policies;
 mod values;

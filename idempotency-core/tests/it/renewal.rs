@@ -83,7 +83,8 @@ async fn renewal_does_not_need_the_run_to_be_polled() {
         sleep(SECOND).await;
         Ok::<u32, Error>(1)
     }));
-    poll_fn(|cx| Poll::Ready(assert!(waiting.as_mut().poll(cx).is_pending()))).await;
+    let pending = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+    assert!(pending);
     held_for(&handle, LEASE * 5).await;
     assert!(matches!(waiting.await.unwrap().how(), How::Executed));
 }

@@ -171,7 +171,7 @@ async fn a_decline_is_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn anOTHER_REQUEST_is_a_mismatch_whether_the_first_runs_is_unknown_or_done() {
+async fn another_request_is_a_mismatch_whether_the_first_runs_is_unknown_or_done() {
     let (_, handle) = faulty();
     let first = start(&handle, &KEY, Duration::from_secs(1), 1);
     sleep(Duration::from_millis(10)).await;

@@ -113,6 +113,7 @@ async fn only_the_fact_is_kept_where_only_the_fact_may_be() {
     assert!(matches!(told_without_a_run::<String>(&handle).await, NotReplayable::Omitted(Omitted::ByChoice)));
 }
 
+#[allow(dead_code, reason = "made and read by serde")]
 mod before {
     #[derive(Debug, super::Serialize, super::Deserialize)]
     pub(super) struct Payment {
@@ -126,6 +127,7 @@ mod before {
     }
 }
 
+#[allow(dead_code, reason = "made and read by serde")]
 mod swapped {
     #[derive(Debug, super::Serialize, super::Deserialize)]
     pub(super) struct Payment {
@@ -139,6 +141,7 @@ mod swapped {
     }
 }
 
+#[allow(dead_code, reason = "made and read by serde")]
 mod renamed {
     #[derive(Debug, super::Serialize, super::Deserialize)]
     pub(super) enum Answer {
@@ -184,9 +187,6 @@ async fn a_value_of_another_type_is_an_error_that_names_both() {
     ] {
         assert!(error.contains("the stored ") && error.contains("/payment:create/ord_42"), "{error}");
     }
-    let fields = swapped::Payment { refunded: 0, charged: 1 };
-    assert_eq!(fields.refunded + fields.charged, 1);
-    drop((swapped::Answer::Paid, renamed::Answer::Settled, before::Answer::Paid));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +203,7 @@ async fn every_kind_of_value_comes_back_as_it_was() {
         kinds: Vec<Kind>,
         map: HashMap<String, (u16, bool)>,
         set: HashSet<char>,
-        nested: Option<Option<Box<Everything>>>,
+        nested: Option<Option<Box<Self>>>,
         floats: [f64; 2],
         small: f32,
         unit: (),

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     HangsAfter,
     /// Is done only after this time, and then answered.
     Late(Duration),
+    /// Is done at once, but answered only after this time.
+    LateAfter(Duration),
     /// Panics at this poll, counted from 1.
     PanicsAt(usize),
 }
@@ -137,11 +139,18 @@ impl Faulty {
                 Fault::Before(kind) => return error(kind),
                 Fault::Hangs => pending().await,
                 Fault::Late(by) => sleep(by).await,
-                Fault::Works | Fault::After(_) | Fault::HangsAfter | Fault::PanicsAt(_) => {}
+                Fault::Works | Fault::After(_) | Fault::HangsAfter | Fault::LateAfter(_) | Fault::PanicsAt(_) => {}
             }
             let answer = call.await;
-            if fault == Fault::HangsAfter {
-                pending::<()>().await;
+            match fault {
+                Fault::HangsAfter => pending().await,
+                Fault::LateAfter(by) => sleep(by).await,
+                Fault::Works
+                | Fault::Before(_)
+                | Fault::After(_)
+                | Fault::Hangs
+                | Fault::Late(_)
+                | Fault::PanicsAt(_) => {}
             }
             yields(times).await;
             if let Fault::After(kind) = fault { error(kind) } else { answer }
