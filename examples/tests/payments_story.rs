@@ -8,7 +8,7 @@ fn tell(store: Option<&str>) -> (Output, String) {
     if let Some(store) = store {
         story.args(["--store", store]);
     }
-    let output = story.output().unwrap();
+    let output = story.output().expect("the program starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     (output, text)
 }

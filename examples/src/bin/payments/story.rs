@@ -86,7 +86,7 @@ async fn play_round(round: &mut Round, page: Page, totals: &mut Totals) -> Resul
     page.round(round.deduplicates);
     let mut before = round.ledger()?;
     for (number, act) in (1..).zip(Act::ALL) {
-        page.begin(number, act.title());
+        page.begin(Some(number), act.title());
         if let Some(why) = act.cannot_be_shown(round) {
             totals.left_out += 1;
             page.end(&Told::LeftOut(why), before);
@@ -116,6 +116,7 @@ async fn play_round(round: &mut Round, page: Page, totals: &mut Totals) -> Resul
     totals.paid_back += before.refunds;
     if let Err(wrong) = round.each_once() {
         totals.wrong += 1;
+        page.begin(None, "each payment once, no more");
         page.end(&Told::Wrong(wrong), before);
     }
     Ok(())

@@ -64,8 +64,9 @@ impl Page {
         println!("{}", self.ink(Ink::Dim, format!("     {:<30}  {:<46}the provider's ledger", "act", "what came")));
     }
 
-    /// Begins an act's line, which [`Page::end`] ends.
-    pub(crate) fn begin(self, number: usize, title: &str) {
+    /// Begins the line of an act, or of what holds for all, which [`Page::end`] ends.
+    pub(crate) fn begin(self, number: Option<usize>, title: &str) {
+        let number = number.map(|number| number.to_string()).unwrap_or_default();
         print!("  {number:>2} {title:<30}");
         let _ = std::io::stdout().flush();
     }
@@ -87,15 +88,14 @@ impl Page {
         let Totals { right, wrong, left_out, payments, charges, refunds, paid_back } = totals;
         let sums = format!("{payments} payments, {charges} charges; {refunds} refunds, {paid_back} paid back.");
         let left_out = if *left_out > 0 { format!(" ({left_out} left out)") } else { String::new() };
-        let all = right + wrong;
         println!();
         if totals.left_out > 0 {
             self.left_out();
         }
         if *wrong == 0 {
-            println!("{} {sums}", self.ink(Ink::Green, format!("All {all} acts went right{left_out}:")));
+            println!("{} {sums}", self.ink(Ink::Green, format!("All {right} acts went right{left_out}:")));
         } else {
-            println!("{} {sums}", self.ink(Ink::Red, format!("{wrong} of {all} acts went wrong{left_out}:")));
+            println!("{} {sums}", self.ink(Ink::Red, format!("Not all went right, {wrong} went wrong{left_out}:")));
         }
     }
 
