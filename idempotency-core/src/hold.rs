@@ -41,27 +41,25 @@ impl Delays {
 /// A claim on its way. Dropped before its answer is known, it is asked again in the background and
 /// what it got is released: the operation has not begun.
 #[derive(Debug)]
-pub(crate) struct Asking {
-    inner: Arc<Inner>,
-    key: Key,
-    claim: Arc<Claim>,
+pub(crate) struct Asking<'a> {
+    inner: &'a Arc<Inner>,
+    key: &'a Key,
+    claim: &'a Claim,
     runtime: Handle,
     in_doubt: bool,
 }
 
-impl Asking {
-    pub(crate) fn new(inner: &Arc<Inner>, key: &Key, claim: &Arc<Claim>) -> Self {
-        let (inner, key, claim) = (inner.clone(), key.clone(), claim.clone());
+impl<'a> Asking<'a> {
+    pub(crate) fn new(inner: &'a Arc<Inner>, key: &'a Key, claim: &'a Claim) -> Self {
         Self { inner, key, claim, runtime: Handle::current(), in_doubt: false }
     }
 
     /// Asks for the lock; again, with the same owner, while the answer is in doubt. Gives with the
     /// answer when the request was sent that it answers.
     pub(crate) async fn answer(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
-        let give_up_at = Instant::now() + limit;
         match self.answer_once(limit / TRIES).await {
             // Apart, so that a call that is answered at once does not carry the room for it.
-            Err(error) if error.is_passing() => Box::pin(self.answer_again(error, limit / TRIES, give_up_at)).await,
+            Err(error) if error.is_passing() => Box::pin(self.answer_again(error, limit)).await,
             answer => answer,
         }
     }
@@ -70,8 +68,10 @@ impl Asking {
         &mut self,
         mut error: StoreError,
         limit: Duration,
-        give_up_at: Instant,
     ) -> Result<(Acquired, Instant), StoreError> {
+        let per_try = limit / TRIES;
+        // The first try took its share at the most.
+        let give_up_at = Instant::now() + (limit - per_try);
         let mut delays = Delays::default();
         for _ in 1..TRIES {
             let delay = delays.next();
@@ -80,7 +80,7 @@ impl Asking {
                 break;
             }
             sleep(delay).await;
-            error = match self.answer_once(limit.min(left)).await {
+            error = match self.answer_once(per_try.min(left)).await {
                 Err(error) => error,
                 answer => return answer,
             };
@@ -92,7 +92,7 @@ impl Asking {
     async fn answer_once(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
         let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
         let asked_at = Instant::now();
-        let answer = ask("acquire_lock", limit, self.inner.store.acquire_lock(&self.key, &self.claim)).await;
+        let answer = ask("acquire_lock", limit, self.inner.store.acquire_lock(self.key, self.claim)).await;
         self.in_doubt = match &answer {
             Ok(_) => false,
             Err(error) => was_in_doubt || matches!(error.kind(), StoreErrorKind::InDoubt | StoreErrorKind::Internal),
@@ -119,7 +119,7 @@ impl Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if self.in_doubt {
             let (inner, key, claim) = (self.inner.clone(), self.key.clone(), self.claim.clone());
@@ -130,7 +130,7 @@ impl Drop for Asking {
 
 /// Finds out whether a claim got its lock, and releases it. No longer than its lease: then the lock,
 /// if there is one, has lapsed.
-async fn give_back(inner: Arc<Inner>, key: Key, claim: Arc<Claim>) {
+async fn give_back(inner: Arc<Inner>, key: Key, claim: Claim) {
     let give_up_at = Instant::now() + claim.lease;
     let mut delays = Delays::default();
     while Instant::now() < give_up_at {
@@ -264,11 +264,13 @@ impl Hold {
     pub(crate) async fn end(mut self, end: End) -> Result<Held, StoreError> {
         self.phase = Phase::Ending(end.clone());
         self.lease.begin_end();
-        let give_up_at = Instant::now() + self.inner.settings.store_limit;
         let answer = match end.tell(&self.inner, &self.lease.key, &self.grant.lock).await {
             // Apart, so that a call that is answered at once does not carry the room for it.
             failed @ Err(_) => {
                 let (inner, lease) = (&*self.inner, &self.lease);
+                let limit = self.inner.settings.store_limit;
+                // The first try took its share at the most.
+                let give_up_at = Instant::now() + (limit - limit / TRIES);
                 let again = end.carry_on(failed, inner, &lease.key, self.grant, || lease.until());
                 Box::pin(timeout_at(give_up_at, again)).await.unwrap_or_else(|_| Err(self.late()))
             }

@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
     async fn begin(&self) -> Result<Begun, Error> {
         let limit = self.plan.settings.store_limit;
         let give_up_at = self.plan.wait.map(|wait| Instant::now() + wait);
-        let mut claim = Arc::new(self.claim());
+        let mut claim = self.claim();
         let mut watch: Option<Watch> = None;
         let mut poll = FIRST_POLL;
         loop {
@@ -124,7 +124,8 @@ impl<'a> Run<'a> {
                 }
                 // Only an operator can have ended an attempt that had no answer yet: begin another.
                 Acquired::Ended => {
-                    claim = Arc::new(self.claim());
+                    drop(asking);
+                    claim = self.claim();
                     continue;
                 }
                 Acquired::InProgress { attempt, remaining } => (attempt, remaining),
