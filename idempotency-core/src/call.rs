@@ -11,12 +11,13 @@ use tokio::task::JoinHandle;
 use crate::attempt::Attempt;
 use crate::codec::{AnyCodec, Codec, Replay};
 use crate::error::{Error, InvalidCall};
-use crate::handle::{Inner, Settings, warn_if_short};
 use crate::key::Key;
 use crate::lock::{Effect, OnUnknown};
-use crate::note::{Attributes, Context, InvalidNote};
+use crate::note::{Context, InvalidNote};
 use crate::outcome::Outcome;
+use crate::plan::{Classify, NoReconcile, Plan, Reconcile, Unclassified};
 use crate::run::Run;
+use crate::shared::{Inner, warn_if_short};
 use crate::time::checked;
 
 /// One call with settings of its own; ends with [`Call::run`] or [`Call::spawn`].
@@ -32,32 +33,9 @@ pub struct Call<'a, C = Unclassified, R = NoReconcile> {
     reconcile: R,
 }
 
-/// What a call wants, apart from its operation.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) settings: Settings,
-    pub(crate) wait: Option<Duration>,
-    pub(crate) context: Context,
-    pub(crate) attributes: Attributes,
-    pub(crate) confirms: bool,
-    pub(crate) fact_only: bool,
-    pub(crate) fail_open: bool,
-    pub(crate) error: Option<InvalidCall>,
-}
-
 impl<'a> Call<'a> {
     pub(crate) fn new(inner: &'a Arc<Inner>, key: &'a Key) -> Self {
-        let plan = Plan {
-            settings: inner.settings.clone(),
-            wait: None,
-            context: Context::default(),
-            attributes: Attributes::default(),
-            confirms: false,
-            fact_only: false,
-            fail_open: false,
-            error: None,
-        };
-        Self { inner, key, plan, classify: Unclassified, reconcile: NoReconcile }
+        Self { inner, key, plan: Plan::new(inner.settings.clone()), classify: Unclassified, reconcile: NoReconcile }
     }
 }
 
@@ -254,60 +232,5 @@ impl<T, E: From<Error>> Future for Running<T, E> {
                 Err(_) => Poll::Ready(Err(Error::Shutdown { key: self.key.clone() }.into())),
             },
         }
-    }
-}
-
-/// Says what an operation's error means for its effect; see [`Call::effect_of`].
-pub trait Classify<E>: Send {
-    /// The effect that an operation had which ended with this error.
-    fn effect(&self, error: &E) -> Effect;
-}
-
-/// No error tells: every one leaves the attempt unknown.
-#[derive(Clone, Copy, Debug)]
-pub struct Unclassified;
-
-impl<E> Classify<E> for Unclassified {
-    fn effect(&self, _: &E) -> Effect {
-        Effect::Unknown
-    }
-}
-
-impl<E, F: Fn(&E) -> Effect + Send> Classify<E> for F {
-    fn effect(&self, error: &E) -> Effect {
-        self(error)
-    }
-}
-
-/// Asks what became of an unknown attempt; see [`Call::reconcile`].
-pub trait Reconcile<T, E>: Send {
-    /// Whether there is anything to ask.
-    const ASKS: bool;
-
-    /// The value that an earlier attempt had, if one had its effect.
-    fn reconcile(self, attempt: Attempt) -> impl Future<Output = Result<Option<T>, E>> + Send;
-}
-
-/// There is no way to ask.
-#[derive(Clone, Copy, Debug)]
-pub struct NoReconcile;
-
-impl<T: Send, E: Send> Reconcile<T, E> for NoReconcile {
-    const ASKS: bool = false;
-
-    async fn reconcile(self, _: Attempt) -> Result<Option<T>, E> {
-        Ok(None)
-    }
-}
-
-impl<T, E, F, Fut> Reconcile<T, E> for F
-where
-    F: FnOnce(Attempt) -> Fut + Send,
-    Fut: Future<Output = Result<Option<T>, E>> + Send,
-{
-    const ASKS: bool = true;
-
-    fn reconcile(self, attempt: Attempt) -> impl Future<Output = Result<Option<T>, E>> + Send {
-        self(attempt)
     }
 }

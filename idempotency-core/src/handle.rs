@@ -1,7 +1,6 @@
 //! The handle: a store, what a service wants of it by default, and the renewer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -15,6 +14,7 @@ use crate::key::Key;
 use crate::lock::{OnUnknown, defaults};
 use crate::outcome::Outcome;
 use crate::renewer::Renewer;
+use crate::shared::{Inner, Settings, warn_if_short};
 use crate::status::Status;
 use crate::store::IdempotencyStore;
 use crate::time::{InvalidDuration, checked};
@@ -25,28 +25,6 @@ use crate::time::{InvalidDuration, checked};
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) store: Arc<dyn IdempotencyStore>,
-    pub(crate) settings: Settings,
-    pub(crate) renewer: Renewer,
-    /// Detached runs, and what is told to the store after its caller is gone.
-    pub(crate) background: TaskTracker,
-}
-
-/// What holds for a call unless it says otherwise.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) lease: Duration,
-    pub(crate) retention: Duration,
-    pub(crate) unknown_retention: Duration,
-    pub(crate) max_run: Duration,
-    pub(crate) store_limit: Duration,
-    pub(crate) result_limit: usize,
-    pub(crate) on_unknown: OnUnknown,
-    pub(crate) codec: AnyCodec,
 }
 
 impl Idempotency {
@@ -247,15 +225,6 @@ where
     E: From<Error> + Send,
 {
     idempotency.execute_once(key, operation).await
-}
-
-/// Warns once a process about a lease so short that an ordinary pause loses it.
-pub(crate) fn warn_if_short(lease: Duration) {
-    const SHORT: Duration = Duration::from_secs(10);
-    static WARNED: AtomicBool = AtomicBool::new(false);
-    if lease < SHORT && !WARNED.swap(true, Ordering::Relaxed) {
-        tracing::warn!(?lease, "a lease under 10 s is lost in an ordinary pause: a full disk queue, a busy machine");
-    }
 }
 
 /// A store was not taken.

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ask::{Ask, ask};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::handle::Inner;
 use crate::key::Key;
 use crate::lease::Lease;
 use crate::lock::{Claim, Effect, Lock};
 use crate::moves::{Acquired, Grant, Held};
 use crate::record::{Completion, Omitted};
 use crate::renewer::Registration;
+use crate::shared::Inner;
 
 /// How often one call is asked while its answer is in doubt, within its limit.
 const TRIES: u32 = 3;

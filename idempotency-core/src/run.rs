@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::Attempt;
-use crate::call::{Classify, Plan, Reconcile};
 use crate::codec::{self, Replay, Unencodable};
 use crate::error::{Error, InvalidCall, NotReplayable, StoreError};
-use crate::handle::Inner;
 use crate::hold::{Asking, End, Hold};
 use crate::key::Key;
 use crate::lock::{Claim, Effect, OnUnknown, Owner};
 use crate::moves::{Acquired, Held};
 use crate::outcome::{How, Origin, Outcome, Unrecorded};
+use crate::plan::{Classify, Plan, Reconcile};
 use crate::record::{Completion, Omitted, Snapshot, State};
+use crate::shared::Inner;
 use crate::store::Watch;
 
 /// How often a waiter asks, should no notification come: at first, and at the longest.

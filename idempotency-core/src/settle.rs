@@ -45,6 +45,8 @@ pub struct Settling<'a, S: ?Sized> {
     key: &'a Key,
     grant: Grant,
     prior: Prior,
+    /// For how long yet the unknown attempt would be remembered.
+    remembered: Duration,
 }
 
 impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
@@ -52,11 +54,15 @@ impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
         let lease = checked("time to settle a key in", at_most)?;
         let found = store.get(key).await?.ok_or(SettleError::NotUnknown)?;
         found.record.unknown_at(found.now).ok_or(SettleError::NotUnknown)?;
+        // An operator's word must not be forgotten before what it is about: a duplicate that came
+        // later would run.
+        let remembered = found.now.until(found.record.forgotten_at());
         // The operator need not know the request: the record does.
         let claim = Claim {
             owner: Owner::random(),
             settles: true,
             lease,
+            unknown_retention: remembered.max(defaults::UNKNOWN_RETENTION),
             on_unknown: found.record.on_unknown,
             context: found.record.context,
             attributes: found.record.attributes,
@@ -64,7 +70,7 @@ impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
         };
         match store.acquire_lock(key, &claim).await? {
             Acquired::Acquired(grant) => match grant.prior {
-                Some(prior) => Ok(Self { store, key, grant, prior }),
+                Some(prior) => Ok(Self { store, key, grant, prior, remembered }),
                 None => {
                     store.release_lock(key, &grant.lock, Effect::None).await?;
                     Err(SettleError::NotUnknown)
@@ -131,7 +137,8 @@ impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
     }
 
     async fn store_completion(self, completion: Completion) -> Result<(), SettleError> {
-        held(self.store.store_result(self.key, &self.grant.lock, &completion, defaults::RETENTION).await?)
+        let retention = self.remembered.max(defaults::RETENTION);
+        held(self.store.store_result(self.key, &self.grant.lock, &completion, retention).await?)
     }
 }
 
