@@ -37,7 +37,7 @@ impl Plan {
     }
 }
 
-/// Says what an operation's error means for its effect; see [`Call::effect_of`].
+/// Says what an operation's error means for its effect; see [`Call::effect_of`](crate::Call::effect_of).
 pub trait Classify<E>: Send {
     /// The effect that an operation had which ended with this error.
     fn effect(&self, error: &E) -> Effect;
@@ -59,7 +59,7 @@ impl<E, F: Fn(&E) -> Effect + Send> Classify<E> for F {
     }
 }
 
-/// Asks what became of an unknown attempt; see [`Call::reconcile`].
+/// Asks what became of an unknown attempt; see [`Call::reconcile`](crate::Call::reconcile).
 pub trait Reconcile<T, E>: Send {
     /// Whether there is anything to ask.
     const ASKS: bool;
