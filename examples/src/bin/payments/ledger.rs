@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct Instruction {
     /// The caller's downstream key.
     pub(crate) key: String,
-    /// The caller's fence: the provider never obeys a smaller one after a larger.
+    /// The caller's fence: a smaller one is not obeyed after a look with a larger.
     pub(crate) fence: u64,
     pub(crate) kind: Kind,
     pub(crate) order: String,
@@ -91,7 +91,7 @@ impl Ledger {
         {
             return Ok(Verdict::Deduplicated(made.clone()));
         }
-        if !self.admits(&instruction.key, instruction.fence)? {
+        if instruction.fence < self.bar(&instruction.key) {
             return Ok(Verdict::Barred);
         }
         if instruction.kind == Kind::Charge && instruction.amount > CARD_LIMIT {
@@ -107,10 +107,15 @@ impl Ledger {
     /// Looks a key up, and with a fence bars every earlier attempt, so that what was not found cannot
     /// appear after the look. `None` where the look itself comes from a barred attempt.
     pub(crate) fn look(&mut self, key: &str, fence: Option<u64>) -> io::Result<Option<Vec<Entry>>> {
-        if let Some(fence) = fence
-            && !self.admits(key, fence)?
-        {
-            return Ok(None);
+        if let Some(fence) = fence {
+            let bar = self.bar(key);
+            if fence < bar {
+                return Ok(None);
+            }
+            if fence > bar {
+                self.bars.append(&Bar { key: key.into(), fence })?;
+                self.fences.insert(key.into(), fence);
+            }
         }
         Ok(Some(self.entries.iter().filter(|entry| entry.instruction.key == key).cloned().collect()))
     }
@@ -123,12 +128,8 @@ impl Ledger {
         self.entries.iter().find(|entry| entry.instruction.key == key)
     }
 
-    fn admits(&mut self, key: &str, fence: u64) -> io::Result<bool> {
-        let highest = self.fences.get(key).copied().unwrap_or_default();
-        if fence > highest {
-            self.bars.append(&Bar { key: key.into(), fence })?;
-            self.fences.insert(key.into(), fence);
-        }
-        Ok(fence >= highest)
+    /// The smallest fence that is still obeyed for a key. Only a look raises it.
+    fn bar(&self, key: &str) -> u64 {
+        self.fences.get(key).copied().unwrap_or_default()
     }
 }

@@ -185,7 +185,7 @@ async fn killed(round: &mut Round) -> Result<String, Wrong> {
         let (reply, told_to_wait) = retried?;
         expect_answer(which, StatusCode::CREATED, Comes::Fresh, &reply)?;
         if still_locked {
-            expect("whether its retry was told 409 while the lease held", true, told_to_wait > 0)?;
+            expect("its retry was told 409 while the lease held", true, told_to_wait > 0)?;
         }
     }
     // Only now does the late charge of the dead service go on.
