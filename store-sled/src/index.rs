@@ -5,11 +5,26 @@
 //! is a hint that never comes too early for its record to be missed: purging looks at the record, and
 //! files the entry again where the record has longer to live.
 
-use idempotency_core::Timestamp;
+use std::time::Duration;
+
+use idempotency_core::{Record, State, Timestamp};
 
 use crate::layout::INDEX;
 
 const MINUTE: u64 = 60_000_000;
+
+/// An unknown attempt is remembered for long, but may be taken over and completed any time.
+const UNKNOWN_IS_LOOKED_AT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When to look at a record again: not only when it may be forgotten as it stands, but when it might
+/// be if it completed meanwhile, as completing writes no entry.
+pub(crate) fn look_at(record: &Record, now: Timestamp) -> Timestamp {
+    match record.state {
+        State::InProgress { retention, .. } => now.plus(retention),
+        State::Unknown { until } => until.min(now.plus(UNKNOWN_IS_LOOKED_AT)),
+        State::Released { until } | State::Completed { until, .. } => until,
+    }
+}
 
 /// The key of an entry that comes due once every record forgotten by `at` can be.
 pub(crate) fn entry(at: Timestamp, record_key: &[u8]) -> Vec<u8> {

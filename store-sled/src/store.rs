@@ -194,10 +194,7 @@ impl<C: Clock> Shared<C> {
 
     /// Files a new record in the expiry index, before the record itself: the log keeps their order.
     fn index(&self, operation: &'static str, record: &Record, record_key: &[u8]) -> Result<(), StoreError> {
-        let at = match record.state {
-            State::InProgress { retention, .. } => record.acquired_at.plus(retention),
-            State::Unknown { .. } | State::Released { .. } | State::Completed { .. } => record.forgotten_at(),
-        };
+        let at = index::look_at(record, record.acquired_at);
         let _covered_by_the_record = self.journal.insert(&index::entry(at, record_key), &[]).during(operation)?;
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use idempotency_core::{Clock, Key, Page, Purged, Snapshot, Stats, StoreError, Timestamp, Upkeep};
+use idempotency_core::{
+    Clock, Key, Page, Purged, Snapshot, Stats, StoreError, StoreErrorKind, Timestamp, Upkeep, envelope,
+};
 
 use crate::error::Operation;
 use crate::index;
@@ -20,24 +22,34 @@ impl<C: Clock> Upkeep for SledStore<C> {
         let shared = &self.shared;
         let now = shared.clock.now();
         let mut purged = Purged::default();
+        let mut from = Bound::Included(index::FIRST.to_vec());
+        let mut damage = None;
         loop {
-            // Entries that are dealt with are gone, so the first page is always the next one.
-            let page = shared.journal.scan(Bound::Included(index::FIRST), PAGE).during("purge")?.value;
+            let page = shared.journal.scan(from.as_ref().map(Vec::as_slice), PAGE).during("purge")?.value;
             let due: Vec<_> = page
                 .into_iter()
                 .map(|(entry, _)| entry)
                 .take_while(|entry| index::read(entry).is_some_and(|(at, _)| at <= now))
                 .collect();
-            if due.is_empty() {
-                return Ok(purged);
-            }
+            let Some(last) = due.last() else {
+                return damage.map_or(Ok(purged), Err);
+            };
+            from = Bound::Excluded(last.to_vec());
             for entry in due {
                 if purged.removed == limit {
                     purged.more = true;
                     return Ok(purged);
                 }
                 let Some((_, record_key)) = index::read(&entry) else { continue };
-                purged.removed += usize::from(shared.purge_one(record_key, now).await?);
+                match shared.purge_one(record_key, now).await {
+                    Ok(removed) => purged.removed += usize::from(removed),
+                    // One damaged record must not keep all others; its entry stays, to be told of again.
+                    Err(error) if error.kind() == StoreErrorKind::Damaged => {
+                        damage.get_or_insert(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
                 let _nobody_waits = shared.journal.remove(&entry).during("purge")?;
             }
             tokio::task::yield_now().await;
@@ -90,9 +102,8 @@ impl<C: Clock> Shared<C> {
             let (Some(Found { raw, pieces, record }), _) = self.find("purge", &key, record_key)? else {
                 return Ok(false);
             };
-            let forgotten_at = record.forgotten_at();
-            if now < forgotten_at {
-                let entry = index::entry(forgotten_at, record_key);
+            if now < record.forgotten_at() {
+                let entry = index::entry(index::look_at(&record, now), record_key);
                 let _before_the_old_one_goes = self.journal.insert(&entry, &[]).during("purge")?;
                 return Ok(false);
             }
@@ -112,8 +123,9 @@ impl<C: Clock> Shared<C> {
 
 /// Reads the key that a record was stored under.
 fn key_of(operation: &'static str, record_key: &[u8], raw: &[u8]) -> Result<Key, StoreError> {
-    let (text, _) = layout::key_and_body(record_key, raw).map_err(|error| damaged(operation, error.to_string()))?;
-    Key::parse(text).map_err(|error| damaged(operation, format!("a record under what is no key: {error}")))
+    let garbled = |what: String| damaged(operation, format!("under {}: {what}", record_key.escape_ascii()));
+    let (text, _) = layout::key_and_body(record_key, raw).map_err(|error| garbled(error.to_string()))?;
+    Key::parse(text).map_err(|error| garbled(format!("it is no key: {error}")))
 }
 
 /// Walks over all records, long keys first, a page at a time.
@@ -139,9 +151,17 @@ impl Walk {
         for (record_key, raw) in &page {
             match record_key.first() {
                 Some(&SHORT | &LONG) => {
-                    let key = key_of(operation, record_key, raw)?;
-                    let (found, _) = shared.find(operation, &key, record_key)?;
-                    records.extend(found.map(|found| (key, found)));
+                    let read = key_of(operation, record_key, raw)
+                        .and_then(|key| Ok((shared.find(operation, &key, record_key)?.0, key)));
+                    match read {
+                        Ok((found, key)) => records.extend(found.map(|found| (key, found))),
+                        Err(error) if records.is_empty() => return Err(error),
+                        // Told when it is reached: whoever wants fewer records need not hear of it.
+                        Err(_) => {
+                            self.next = Some(Bound::Included(record_key.to_vec()));
+                            return Ok(Some(records));
+                        }
+                    }
                 }
                 // Past the records of short keys, which come last.
                 Some(&kind) if kind > SHORT => return Ok(Some(records)),
@@ -182,7 +202,8 @@ fn names(journal: &Journal, record_key: &[u8], wanted: [u8; 16]) -> Result<bool,
     let Ok(key) = key_of("open", record_key, &raw) else { return Ok(true) };
     Ok(match layout::body(&key, record_key, &raw) {
         Ok(Body::Pieces { id, .. }) => id == wanted,
-        Ok(Body::Whole(_)) => false,
+        // A head whose first bytes are damaged looks like a whole record, but is none.
+        Ok(Body::Whole(bytes)) => envelope::decode(&key, bytes).is_err(),
         Err(_) => true,
     })
 }
