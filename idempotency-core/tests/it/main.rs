@@ -5,9 +5,11 @@
 mod support;
 
 mod await_points;
+mod codecs;
 mod concurrency;
 mod envelopes;
 mod fingerprints;
+mod formats;
 mod handles;
 mod keys;
 mod layers;

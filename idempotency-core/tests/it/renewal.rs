@@ -142,6 +142,29 @@ async fn the_operation_can_see_its_lease_grow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holder_counts_its_lease_from_before_it_asked() {
+    let (store, handle) = faulty();
+    let handle = handle.with_store_limit(LEASE).unwrap();
+    store.next(Method::Acquire, [Fault::LateAfter(SECOND * 4)]);
+    store.next(Method::Extend, [Fault::LateAfter(SECOND * 3)]);
+    let asked_at = Instant::now();
+    let outcome = handle.call(&KEY).run(async |attempt| {
+        assert_eq!(attempt.lease_remaining(), LEASE - SECOND * 4);
+        sleep(SECOND * 10).await;
+        // Renewed at a third of the lease, answered three seconds later.
+        let renewed = asked_at + LEASE / 3 + LEASE;
+        let believed = Instant::now() + attempt.lease_remaining();
+        assert!(
+            believed <= renewed + Duration::from_millis(5) && believed >= renewed - SECOND,
+            "{:?}",
+            renewed - believed
+        );
+        Ok::<u32, Error>(1)
+    });
+    assert_eq!(*outcome.await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_run_is_renewed_longer_than_it_may_run() {
     let (_, handle) = faulty();
     let handle = handle.with_max_run(LEASE * 4).unwrap();

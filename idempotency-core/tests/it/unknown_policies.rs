@@ -103,6 +103,25 @@ async fn settled_with_a_value_it_is_replayed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_settled_is_remembered_as_long_as_the_unknown_attempt_would_have_been() {
+    let year = Duration::from_secs(365 * 24 * 60 * 60);
+    for done in [true, false] {
+        let (store, handle) = faulty();
+        let handle = handle.with_on_unknown(OnUnknown::Refuse).with_unknown_retention(year).unwrap();
+        let _ = fail(&handle, &KEY, Failed::TimedOut).await;
+        let settling = store.settle(&KEY, LEASE).await.unwrap();
+        if done {
+            settling.had_its_effect().await.unwrap()
+        } else {
+            settling.is_still_unknown().await.unwrap()
+        }
+        sleep(year - LEASE).await;
+        let refused = run(&handle, &KEY, 2).await;
+        assert!(matches!(refused, Err(Error::NotReplayable { .. } | Error::OutcomeUnknown { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_value_that_does_not_encode_settles_nothing() {
     let (store, handle) = unknown(OnUnknown::Refuse).await;
     let settling = store.settle(&KEY, LEASE).await.unwrap();

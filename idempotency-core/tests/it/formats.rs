@@ -1,0 +1,72 @@
+//! What is stored is read for as long as it is remembered: the formats never change silently.
+//!
+//! If one of these fails, do not change the literal: keep reading the old format beside the new one.
+
+use std::time::Duration;
+
+use idempotency_core::{
+    Attributes, Completion, Context, Ended, Error, Fence, Fingerprint, Lock, OnUnknown, Owner, Prior, Record, State,
+    Timestamp, envelope,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::support::{KEY, faulty};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn record(state: State) -> Record {
+    Record {
+        fingerprint: Fingerprint::from_parts(1, [7; 32]),
+        lock: Lock { owner: Owner::from_u128(u128::MAX - 1), fence: Fence::new(1_700_000_000_000_001) },
+        attempt: 3,
+        prior: Some(Prior {
+            attempt: 2,
+            fence: Fence::new(1_700_000_000_000_000),
+            ended_at: Timestamp::from_micros(5),
+            ended: Ended::Told,
+        }),
+        on_unknown: OnUnknown::Reconcile,
+        acquired_at: Timestamp::from_micros(1_700_000_000_000_002),
+        context: Context::default().with_correlation_id("c-1").unwrap(),
+        attributes: Attributes::default().with("source", "web").unwrap(),
+        state,
+    }
+}
+
+#[test]
+fn a_record_has_the_bytes_it_always_had() {
+    let second = Duration::from_secs(1);
+    let running = State::InProgress {
+        lease_until: Timestamp::from_micros(9),
+        confirmed: true,
+        retention: second,
+        unknown_retention: second * 2,
+    };
+    let result = Completion::Value(b"value".as_slice().into());
+    let completed = State::Completed { at: Timestamp::from_micros(9), until: Timestamp::from_micros(10), result };
+    assert_eq!(hex(&envelope::encode(&KEY, &record(running))), RUNNING);
+    assert_eq!(hex(&envelope::encode(&KEY, &record(completed))), COMPLETED);
+}
+
+const RUNNING: &str = "6964656d016c000000010707070707070707070707070707070707070707070707070707070707070707fefefffffffffffffffffffffffffffffffd01401e18240a0600030102fd00401e18240a0600050101fd02401e18240a0600000103632d310106736f757263650377656200090101000200479ec8e9";
+const COMPLETED: &str = "6964656d016e000000010707070707070707070707070707070707070707070707070707070707070707fefefffffffffffffffffffffffffffffffd01401e18240a0600030102fd00401e18240a0600050101fd02401e18240a0600000103632d310106736f757263650377656203090a0076616c75655e16d294";
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Answer {
+    Paid { charged: u64, lines: Vec<(u8, String)> },
+    Declined(Option<String>),
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_has_the_bytes_it_always_had() {
+    let (store, handle) = faulty();
+    let answer = Answer::Paid { charged: 1999, lines: vec![(1, "one".into()), (2, "two".into())] };
+    let _ = handle.execute_once(&KEY, async { Ok::<_, Error>(answer) }).await.unwrap();
+    let State::Completed { result: Completion::Value(bytes), .. } = store.record(&KEY).unwrap().state else { panic!() };
+    assert_eq!(hex(&bytes), VALUE);
+    assert_ne!(Answer::Declined(None), Answer::Declined(Some(String::new())));
+}
+
+const VALUE: &str = "6976010862696e636f646532dd58959e86597fc61369743a3a666f726d6174733a3a416e7377657200fbcf070201036f6e65020374776fafb885dd";
