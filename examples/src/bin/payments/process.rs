@@ -33,7 +33,9 @@ impl Process {
         store: Option<&str>,
         log: &Path,
     ) -> Result<Self, String> {
-        let cannot = |what: &str, error: std::io::Error| format!("cannot {what} {}: {error}", log.display());
+        let cannot = |what: &str, error: std::io::Error| {
+            format!("cannot {what} {}: {error}; name a folder that can be written with --folder", log.display())
+        };
         let end = std::fs::metadata(log).map_or(0, |found| found.len());
         let file = OpenOptions::new().create(true).append(true).open(log).map_err(|error| cannot("write", error))?;
         let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;

@@ -259,11 +259,11 @@ async fn health(State(app): App) -> Json<Value> {
 
 fn respond(outcome: Outcome<Answer>) -> Response {
     let replayed = outcome.is_replay();
+    if let Some(origin) = outcome.origin() {
+        tracing::info!(order = origin.attributes.get("order"), attempt = origin.attempt, "answered as before");
+    }
     // An answer whose recording failed is told all the same: the money moved. The library logs it.
     let answer = outcome.into_inner();
-    if replayed {
-        tracing::info!(?answer, "answered as before");
-    }
     let mut response = (answer.status(), Json(answer)).into_response();
     if replayed {
         response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));

@@ -55,7 +55,7 @@ impl Page {
         let (title, what) = if deduplicates {
             (
                 "A provider that deduplicates on the downstream key",
-                "after an unknown outcome, the service charges again",
+                "after an unknown outcome, the service asks it again",
             )
         } else {
             ("A provider that does not deduplicate", "after an unknown outcome, the service looks first")
