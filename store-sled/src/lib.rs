@@ -17,6 +17,7 @@ mod fences;
 mod index;
 mod journal;
 mod layout;
+mod records;
 mod store;
 mod upkeep;
 

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use idempotency_core::moves::{self, Move};
 use idempotency_core::{
     Acquired, Answer, Claim, Clock, ClockSource, Completion, Effect, FenceSource, Guarantees, Held, IdempotencyStore,
-    Key, Lock, Notifier, Record, Snapshot, State, StoreError, StoreErrorKind, SystemClock, Timestamp, Watch, envelope,
+    Key, Lock, Notifier, Record, Snapshot, State, StoreError, StoreErrorKind, SystemClock, Timestamp, Watch,
 };
 
 use crate::config::SledStoreConfig;
 use crate::error::Operation;
 use crate::fences::Fences;
-use crate::journal::{ChunkId, Durability, IVec, Journal, Swap, Ticket};
-use crate::layout::{self, Body};
-use crate::{index, upkeep};
+use crate::journal::{Durability, Journal, Swap};
+use crate::layout;
+use crate::records::{Records, damaged};
 
 /// A durable idempotency store in a sled database, for one process.
 ///
@@ -36,7 +36,7 @@ impl<C> Clone for SledStore<C> {
 
 #[derive(Debug)]
 pub(crate) struct Shared<C> {
-    pub(crate) journal: Journal,
+    pub(crate) records: Records,
     pub(crate) clock: C,
     fences: Fences,
     notifier: Notifier,
@@ -66,64 +66,22 @@ impl<C: Clock> SledStore<C> {
             let journal = Journal::open(&folder, options).during("open")?;
             let fences = Fences::open(&journal).during("open")?;
             let fences = fences.ok_or_else(|| damaged("open", "the high-water mark of the fences is no number"))?;
-            upkeep::sweep_pieces(&journal).during("open")?;
-            Ok((journal, fences))
+            let records = Records { journal };
+            records.sweep_pieces().during("open")?;
+            Ok((records, fences))
         });
-        let (journal, fences) = opened
+        let (records, fences) = opened
             .await
             .map_err(|error| StoreError::new(StoreErrorKind::Internal, "open").with_source(error))
             .flatten()?;
         // What a killed process left visible must be durable before anyone is told of it.
-        journal.ticket().durable().await.during("open")?;
-        let shared = Shared { journal, clock, fences, notifier: Notifier::new(), durability };
+        records.journal.ticket().durable().await.during("open")?;
+        let shared = Shared { records, clock, fences, notifier: Notifier::new(), durability };
         Ok(Self { shared: Arc::new(shared) })
     }
 }
 
-/// A record as it lies in the database.
-pub(crate) struct Found {
-    /// The value of its key, to be swapped against.
-    pub(crate) raw: IVec,
-    /// The pieces it is in, if it is.
-    pub(crate) pieces: Option<(ChunkId, usize)>,
-    pub(crate) record: Record,
-}
-
 impl<C: Clock> Shared<C> {
-    /// The record of a key, and a ticket for all that this look saw.
-    pub(crate) fn find(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        record_key: &[u8],
-    ) -> Result<(Option<Found>, Ticket), StoreError> {
-        loop {
-            let seen = self.journal.get(record_key).during(operation)?;
-            let Some(raw) = seen.value else { return Ok((None, seen.ticket)) };
-            let garbled = |error| damaged_at(operation, key, error);
-            let (record, pieces, ticket) = match layout::body(key, record_key, &raw).map_err(garbled)? {
-                Body::Whole(bytes) => (envelope::decode(key, bytes), None, seen.ticket),
-                Body::Pieces { id, len } => {
-                    let prefix = layout::piece_prefix(record_key);
-                    let pieces = self.journal.get_chunks(&prefix, &id, len).during(operation)?;
-                    match pieces.value {
-                        Some(bytes) => (envelope::decode(key, &bytes), Some((id, len)), pieces.ticket),
-                        // Replaced since it was read, or damaged: look again to tell.
-                        None if self.journal.get(record_key).during(operation)?.value.as_ref() != Some(&raw) => {
-                            continue;
-                        }
-                        None => return Err(damaged_at(operation, key, "some of its pieces are missing")),
-                    }
-                }
-            };
-            let record = record.map_err(|error| {
-                let message = format!("under the key {key}: {error}");
-                StoreError::new(StoreErrorKind::Damaged, operation).with_message(message).with_source(error)
-            })?;
-            return Ok((Some(Found { raw, pieces, record }), ticket));
-        }
-    }
-
     /// Makes a move: reads, asks what to do, and swaps; again where someone else was faster. Answers
     /// once all that the answer says is durable.
     async fn make<A>(
@@ -137,27 +95,28 @@ impl<C: Clock> Shared<C> {
     {
         let record_key = layout::record_key(key);
         loop {
-            let (found, ticket) = self.find(operation, key, &record_key)?;
+            let (found, ticket) = self.records.find(operation, key, &record_key)?;
             let Move { answer, write } = make(found.as_ref().map(|found| &found.record), self.clock.now())?;
             let Some(record) = write else {
                 ticket.durable().await.during(operation)?;
                 return Ok(answer);
             };
-            let value = self.value(operation, key, &record_key, &record).await?;
+            let value = self.records.value(operation, key, &record_key, &record).await?;
             if found.is_none() {
-                self.index(operation, &record, &record_key)?;
+                self.records.index(operation, &record, &record_key)?;
             }
             let raw = found.as_ref().map(|found| &*found.raw);
             let Swap::Swapped(ticket) =
-                self.journal.compare_and_swap(&record_key, raw, Some(&value)).during(operation)?
+                self.records.journal.compare_and_swap(&record_key, raw, Some(&value)).during(operation)?
             else {
-                self.remove_pieces_of(key, &record_key, &value).during(operation)?;
+                self.records.remove_pieces_of(key, &record_key, &value).during(operation)?;
                 continue;
             };
             ticket.durable().await.during(operation)?;
             if let Some((id, len)) = found.and_then(|found| found.pieces) {
                 // The record that named them is gone, durably.
-                let _swept_at_the_next_start = self.journal.remove_chunks(&layout::piece_prefix(&record_key), &id, len);
+                let _swept_at_the_next_start =
+                    self.records.journal.remove_chunks(&layout::piece_prefix(&record_key), &id, len);
             }
             if !matches!(record.state, State::InProgress { .. }) {
                 self.notifier.changed(key);
@@ -165,54 +124,13 @@ impl<C: Clock> Shared<C> {
             return Ok(answer);
         }
     }
-
-    /// The value for a record's key; a long record is first written in pieces.
-    async fn value(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        record_key: &[u8],
-        record: &Record,
-    ) -> Result<Vec<u8>, StoreError> {
-        let bytes = envelope::encode(key, record);
-        if let Some(value) = layout::whole(key, &bytes) {
-            return Ok(value);
-        }
-        let id: ChunkId = rand::random();
-        let prefix = layout::piece_prefix(record_key);
-        let _covered_by_the_record = self.journal.put_chunks(&prefix, &id, &bytes).await.during(operation)?;
-        Ok(layout::pieces(key, &id, bytes.len()))
-    }
-
-    /// Takes back the pieces of a value that was not written after all.
-    fn remove_pieces_of(&self, key: &Key, record_key: &[u8], value: &[u8]) -> Result<(), crate::journal::JournalError> {
-        if let Ok(Body::Pieces { id, len }) = layout::body(key, record_key, value) {
-            let _nobody_waits = self.journal.remove_chunks(&layout::piece_prefix(record_key), &id, len)?;
-        }
-        Ok(())
-    }
-
-    /// Files a new record in the expiry index, before the record itself: the log keeps their order.
-    fn index(&self, operation: &'static str, record: &Record, record_key: &[u8]) -> Result<(), StoreError> {
-        let at = index::look_at(record, record.acquired_at);
-        let _covered_by_the_record = self.journal.insert(&index::entry(at, record_key), &[]).during(operation)?;
-        Ok(())
-    }
-}
-
-pub(crate) fn damaged(operation: &'static str, what: impl Into<String>) -> StoreError {
-    StoreError::new(StoreErrorKind::Damaged, operation).with_message(what)
-}
-
-pub(crate) fn damaged_at(operation: &'static str, key: &Key, what: impl std::fmt::Display) -> StoreError {
-    damaged(operation, format!("under the key {key}: {what}"))
 }
 
 #[async_trait]
 impl<C: Clock> IdempotencyStore for SledStore<C> {
     async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
         let shared = &self.shared;
-        let (found, ticket) = shared.find("get", key, &layout::record_key(key))?;
+        let (found, ticket) = shared.records.find("get", key, &layout::record_key(key))?;
         ticket.durable().await.during("get")?;
         let now = shared.clock.now();
         let live = found.filter(|found| moves::read(Some(&found.record), now).is_some());
@@ -220,9 +138,9 @@ impl<C: Clock> IdempotencyStore for SledStore<C> {
     }
 
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
-        let Shared { fences, journal, .. } = &*self.shared;
+        let Shared { fences, records, .. } = &*self.shared;
         let acquire = |record: Option<&Record>, now| {
-            let fence = fences.next(journal).during("acquire_lock")?;
+            let fence = fences.next(&records.journal).during("acquire_lock")?;
             Ok(moves::acquire(record, claim, now, fence))
         };
         self.shared.make("acquire_lock", key, acquire).await
