@@ -22,6 +22,7 @@ mod renewal;
 mod run_answers;
 mod run_cut_off;
 mod settings;
+mod settling_races;
 mod store_faults;
 mod unknown_policies;
 mod values;

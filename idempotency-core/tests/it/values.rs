@@ -210,7 +210,14 @@ async fn every_kind_of_value_comes_back_as_it_was() {
         unit: (),
         bytes: u8,
         wide: i64,
+        named: (Pair, Alone, Unit),
     }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Pair(u8, char);
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Alone(String);
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Unit;
     let (_, handle) = faulty();
     let inner = Everything {
         kinds: vec![
@@ -227,6 +234,7 @@ async fn every_kind_of_value_comes_back_as_it_was() {
         unit: (),
         bytes: 255,
         wide: i64::MIN,
+        named: (Pair(1, 'c'), Alone("a".into()), Unit),
     };
     let value = Everything { nested: Some(Some(Box::new(inner.clone()))), ..inner };
     assert!(matches!(give(&handle, value.clone()).await.unwrap().how(), How::Executed));
