@@ -46,7 +46,10 @@ impl Idempotency {
 
     fn with_settings(store: Arc<dyn IdempotencyStore>, settings: Settings) -> Self {
         let renewer = Renewer::new(store.clone());
-        Self { inner: Arc::new(Inner { store, settings, renewer, background: TaskTracker::new() }) }
+        let background = TaskTracker::new();
+        // Takes tasks all the same; closed for good, so that whoever waits is told whenever it is empty.
+        background.close();
+        Self { inner: Arc::new(Inner { store, settings, renewer, background }) }
     }
 
     fn changed(self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -204,9 +207,7 @@ impl Idempotency {
     /// [`StillRunning`] after `limit`.
     pub async fn drain(&self, limit: Duration) -> Result<(), StillRunning> {
         let background = &self.inner.background;
-        background.close();
         let done = tokio::time::timeout(limit, background.wait()).await;
-        background.reopen();
         done.map_err(|_| StillRunning { tasks: background.len() })
     }
 }

@@ -67,6 +67,15 @@ async fn draining_waits_for_detached_runs_and_says_what_still_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_that_gives_up_does_not_disturb_another() {
+    let (_, handle) = faulty();
+    let running = start(&handle, &KEY, SECOND * 3, 1);
+    let (patient, hasty) = tokio::join!(handle.drain(SECOND * 60), handle.drain(SECOND));
+    assert_eq!((patient, hasty), (Ok(()), Err(StillRunning { tasks: 1 })));
+    assert!(running.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_waits_for_what_is_told_after_its_caller_is_gone() {
     let (store, handle) = faulty();
     store.next(Method::Release, [Fault::Late(SECOND)]);
