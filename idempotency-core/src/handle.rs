@@ -142,10 +142,10 @@ impl Idempotency {
     ///
     /// # Errors
     /// [`RequireError`], saying what is missing and which setting to change.
-    pub async fn require(self, requirements: Requirements) -> Result<Self, RequireError> {
-        let guarantees = self.inner.store.guarantees().await?;
-        requirements.check(&guarantees)?;
-        Ok(self)
+    pub async fn require(&self, requirements: Requirements) -> Result<(), RequireError> {
+        let Inner { store, settings, .. } = &*self.inner;
+        let guarantees = ask("guarantees", settings.store_limit, store.guarantees()).await?;
+        Ok(requirements.check(&guarantees)?)
     }
 
     /// Runs `operation` once for this key: a duplicate gets the first run's value instead.

@@ -135,8 +135,8 @@ fn a_store_too_weak_is_refused_with_what_to_change() {
 #[tokio::test(start_paused = true)]
 async fn a_handle_is_not_made_over_a_store_too_weak_or_that_cannot_be_asked() {
     let (store, handle) = faulty();
-    assert!(handle.clone().require(Requirements::new()).await.is_ok());
-    let refused = handle.clone().require(Requirements::new().shared()).await.unwrap_err();
+    assert!(handle.require(Requirements::new()).await.is_ok());
+    let refused = handle.require(Requirements::new().shared()).await.unwrap_err();
     assert!(matches!(refused, idempotency_core::RequireError::TooWeak(_)));
     store.next(Method::Other, [Fault::DOWN]);
     let refused = handle.require(Requirements::new()).await.unwrap_err();

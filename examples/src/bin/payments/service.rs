@@ -112,8 +112,8 @@ impl Service {
             .with_max_run(Duration::from_secs(60))?;
         // A service for real money would stop here, with `?`. This one goes on, for whoever tries it
         // on `memory:`, but says so in its log and at `/health`.
-        let weakness = match idempotency.clone().require(Requirements::new().survives_process_crash()).await {
-            Ok(_) => None,
+        let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
+            Ok(()) => None,
             Err(RequireError::TooWeak(weakness)) => Some(weakness.to_string()),
             Err(other) => return Err(other.into()),
         };
