@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use idempotency_core::{Error, How, Idempotency, LeaseLost};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Fault, Faulty, KEY, LEASE, LONG, Method, faulty, key_of, run, settle_down, start};
 
@@ -170,7 +170,7 @@ async fn no_run_is_renewed_longer_than_it_may_run() {
     let handle = handle.with_max_run(LEASE * 4).unwrap();
     let began = Instant::now();
     let outcome = handle.call(&KEY).run(async |attempt| {
-        let why = attempt.lost().await;
+        let why = timeout(LONG, attempt.lost()).await.unwrap();
         assert_eq!((why, attempt.is_lost()), (LeaseLost::RanTooLong, Some(LeaseLost::RanTooLong)));
         assert!(began.elapsed() >= LEASE * 4 && began.elapsed() <= LEASE * 5 + SECOND, "{:?}", began.elapsed());
         // Told once the lease is over, not before: nobody else held it until now.
@@ -196,7 +196,7 @@ async fn a_run_shorter_than_a_third_of_its_longest_lease_still_ends() {
     let (store, handle) = faulty();
     let handle = handle.with_max_run(SECOND).unwrap();
     let outcome = handle.call(&KEY).run(async |attempt| {
-        assert_eq!(attempt.lost().await, LeaseLost::RanTooLong);
+        assert_eq!(timeout(LONG, attempt.lost()).await, Ok(LeaseLost::RanTooLong));
         Ok::<_, Error>(store.count(Method::Extend))
     });
     assert_eq!(*outcome.await.unwrap(), 0);
