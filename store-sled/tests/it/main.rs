@@ -7,6 +7,7 @@
 mod cases;
 mod damage;
 mod pieces;
+mod purging;
 mod reopening;
 mod smoke;
 mod support;

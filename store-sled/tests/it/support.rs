@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use idempotency_core::{Key, ManualClock};
+use idempotency_core::{Clock, Key, ManualClock, Timestamp};
 use idempotency_store_sled::{Durability, SledStore, SledStoreConfig};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -34,6 +34,10 @@ impl House {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) async fn open(&self) -> Store {
