@@ -241,10 +241,13 @@ fn a_handle_outlives_one_of_its_runtimes() {
         drop(start(&handle, &doomed, LONG, 1));
         sleep(SECOND).await;
     });
-    second.block_on(async { drop(start(&handle, &KEY, LEASE * 3, 1)) });
+    second.block_on(async {
+        drop(start(&handle, &KEY, LEASE * 3, 1));
+        sleep(SECOND).await;
+    });
     drop(first);
     second.block_on(async {
-        held_for(&handle, LEASE * 3 - SECOND).await;
+        held_for(&handle, LEASE * 3 - SECOND * 2).await;
         sleep(SECOND * 2).await;
         assert_eq!(*run(&handle, &KEY, 2).await.unwrap(), 1);
         // The dropped runtime's run is not renewed, and lapses.
