@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idempotency_core::layers::NearCache;
-use idempotency_core::{Error, Idempotency, IdempotencyStore, Upkeep};
+use idempotency_core::{Acquired, Claim, Error, Idempotency, IdempotencyStore, Upkeep};
 use tokio::time::sleep;
 
 use crate::support::{Fault, Faulty, KEY, LEASE, Method, OTHER_REQUEST, fail, key_of, run};
@@ -75,6 +75,17 @@ async fn another_request_is_a_mismatch_from_the_cache_too() {
     assert!(matches!(run(&handle, &OTHER_REQUEST, 2).await, Err(Error::Mismatch { .. })));
     assert_eq!(handle.status(&OTHER_REQUEST).await.unwrap(), idempotency_core::Status::Mismatch);
     assert_eq!(store.count(Method::Acquire), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cache_itself_compares_requests() {
+    let store = Arc::new(Faulty::new());
+    let cache = Arc::new(NearCache::new(store, 1 << 20, MINUTE).unwrap());
+    let handle = Idempotency::new(cache.clone());
+    let _ = run(&handle, &KEY, 1).await.unwrap();
+    let _ = run(&handle, &KEY, 2).await.unwrap();
+    let answer = cache.acquire_lock(&OTHER_REQUEST, &Claim::new(OTHER_REQUEST.fingerprint())).await.unwrap();
+    assert_eq!(answer, Acquired::Mismatch);
 }
 
 #[tokio::test(start_paused = true)]

@@ -274,6 +274,19 @@ async fn a_handle_that_is_dropped_lets_its_store_go_while_the_renewer_sleeps() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_has_ended_leaves_nothing_in_memory() {
+    let (_store, handle) = faulty();
+    let key = key_of("ended");
+    let text = key.to_shared_str();
+    for takes in [LEASE * 2, Duration::ZERO] {
+        let _ = start(&handle, &key, takes, 1).await.unwrap();
+    }
+    sleep(LEASE).await;
+    // The key's own, and this.
+    assert_eq!(Arc::strong_count(&text), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_keeps_its_store_though_the_handle_is_dropped() {
     let (store, handle) = faulty();
     let running = start(&handle, &KEY, LEASE * 5, 1);
