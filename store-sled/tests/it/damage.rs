@@ -311,7 +311,7 @@ async fn damaged_files_are_told_when_the_store_is_opened() {
     let house = House::new(Durability::Power);
     make(&house, false, Standing::Completed, 500).await;
     drop(house.raw());
-    for name in ["conf", "snap"] {
+    for name in ["conf", "snap", "db"] {
         let copy = tempfile::tempdir().unwrap();
         std::fs::create_dir(copy.path().join("blobs")).unwrap();
         let mut damaged = 0;
