@@ -1,5 +1,6 @@
 //! Asking a store: within a limit, and without its panics.
 
+use std::future::ready;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,8 +14,19 @@ type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + '
 
 /// Asks a store, for at most `limit`. A panic inside the store is an error: it must not cost the
 /// caller a value that its operation returned.
-pub(crate) const fn ask<'a, T>(operation: &'static str, limit: Duration, call: Call<'a, T>) -> Ask<'a, T> {
+///
+/// The call is made in here, as a store written by hand may panic before it gives its future.
+pub(crate) fn ask<'a, T: Send + 'a>(
+    operation: &'static str,
+    limit: Duration,
+    call: impl FnOnce() -> Call<'a, T>,
+) -> Ask<'a, T> {
+    let call = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Box::pin(ready(Err(panicked(operation)))));
     Ask { call, operation, within: Within::new(limit) }
+}
+
+fn panicked(operation: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Internal, operation).with_message("it panicked")
 }
 
 /// One call to a store.
@@ -37,9 +49,7 @@ impl<T> Future for Ask<'_, T> {
                 Poll::Ready(Err(StoreError::new(StoreErrorKind::InDoubt, this.operation).with_message(message)))
             }
             Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => {
-                Poll::Ready(Err(StoreError::new(StoreErrorKind::Internal, this.operation).with_message("it panicked")))
-            }
+            Err(_) => Poll::Ready(Err(panicked(this.operation))),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Results to bytes and back.
 
 mod bincode;
+mod content;
 mod envelope;
 #[cfg(feature = "json")]
 mod json;
-mod shape;
+mod redact;
 mod transform;
 
 use std::any::Any;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -34,15 +34,12 @@ impl<T: Serialize + DeserializeOwned + Send> Replay for T {}
 /// With the feature `json`, `Json` is for values that change shape between releases or that people
 /// read. [`Transformed`] wraps a codec to encrypt or compress what it writes.
 ///
-/// What a codec writes is kept in an envelope with its id, the type's name and shape, the length and
-/// a checksum, so that a codec is never given damaged bytes or those of another codec.
+/// What a codec writes is kept in an envelope with its id, the type's name and a checksum, so that a
+/// codec is never given damaged bytes or those of another. A format that does not say what it holds
+/// must itself see that it reads what it wrote, as [`Bincode`] does: see [`Target::content`].
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// Names the format, in 1 to 64 bytes. Results of another id are not decoded.
     fn id(&self) -> &str;
-
-    /// Whether the bytes themselves say what they are, so that a changed type either reads them
-    /// rightly or fails. If not, the value's shape is kept beside them and compared.
-    fn is_self_describing(&self) -> bool;
 
     /// Appends the value's bytes to `out`.
     ///
@@ -64,10 +61,22 @@ pub trait Target {
     /// # Errors
     /// The deserializer's.
     fn read(&mut self, from: &mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error>;
+
+    /// The content of the value that was read, as one number: equal to [`content_of`] the value that
+    /// was written, unless it was read wrongly.
+    fn content(&self) -> u64;
 }
 
-/// A result could not be encoded or decoded. Nothing of the value is shown but what serde's own
-/// error says.
+/// The content of a value as one number: the names, types and values of all that it is made of, in
+/// any order of the elements of its sequences and maps. For codecs of formats that do not say what
+/// they hold; no secret should be guessed from it, so it belongs inside of what is encrypted.
+#[must_use]
+pub fn content_of(value: &dyn erased_serde::Serialize) -> u64 {
+    content::content_of(value)
+}
+
+/// A result could not be encoded or decoded. Nothing of the value is shown: what serde says of it is
+/// cut to names of types and fields.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -89,9 +98,10 @@ pub enum CodecError {
         /// The format's own error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The stored value has other fields, variants or number types than the type asked for.
+    /// The bytes read as another value than was written: the types differ in a field, a variant or a
+    /// number's type, or one field is skipped.
     #[error(
-        "the stored {stored} has another shape than {asked} has now: a field or variant was added, moved or renamed"
+        "the stored {stored} reads as another value as {asked}: they differ in a field, a variant or a number's type"
     )]
     Shape {
         /// The type that was stored.
@@ -141,11 +151,9 @@ impl AnyCodec {
         }
     }
 
-    fn is_self_describing(&self) -> bool {
-        match self {
-            Self::Bincode => Bincode.is_self_describing(),
-            Self::Other(codec) => codec.is_self_describing(),
-        }
+    /// Whether the codec itself sees that it reads what it wrote.
+    const fn compares(&self) -> bool {
+        matches!(self, Self::Bincode)
     }
 
     fn encode<T: Serialize>(&self, key: &Key, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
@@ -155,9 +163,9 @@ impl AnyCodec {
         }
     }
 
-    fn decode<T: DeserializeOwned>(&self, key: &Key, bytes: &[u8]) -> Result<T, CodecError> {
+    fn decode<T: Serialize + DeserializeOwned>(&self, key: &Key, bytes: &[u8]) -> Result<T, CodecError> {
         match self {
-            Self::Bincode => self::bincode::decode(PhantomData, bytes),
+            Self::Bincode => self::bincode::decode(bytes),
             Self::Other(codec) => {
                 let mut slot = Slot(None);
                 codec.decode(key, bytes, &mut slot)?;
@@ -169,10 +177,14 @@ impl AnyCodec {
 
 struct Slot<T>(Option<T>);
 
-impl<T: DeserializeOwned> Target for Slot<T> {
+impl<T: Serialize + DeserializeOwned> Target for Slot<T> {
     fn read(&mut self, from: &mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> {
         self.0 = Some(erased_serde::deserialize(from)?);
         Ok(())
+    }
+
+    fn content(&self) -> u64 {
+        self.0.as_ref().map_or(0, content::content_of)
     }
 }
 
@@ -195,7 +207,8 @@ impl CodecError {
         match self {
             Self::Encode { source, .. } => Self::Encode { type_name: asked, source },
             Self::Decode { source, .. } => Self::Decode { stored: stored.into(), asked, source },
-            other @ (Self::Shape { .. } | Self::OtherCodec { .. } | Self::Damaged { .. }) => other,
+            Self::Shape { .. } => Self::Shape { stored: stored.into(), asked },
+            other @ (Self::OtherCodec { .. } | Self::Damaged { .. }) => other,
         }
     }
 }

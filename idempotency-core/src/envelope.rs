@@ -83,6 +83,7 @@ struct PriorContent {
     fence: u64,
     ended_at: u64,
     told: bool,
+    remembered_until: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,6 +185,7 @@ impl From<&Record> for Content {
                 fence: prior.fence.get(),
                 ended_at: prior.ended_at.as_micros(),
                 told: prior.ended == Ended::Told,
+                remembered_until: prior.remembered_until.as_micros(),
             }),
             on_unknown: match record.on_unknown {
                 OnUnknown::RunAgain => 0,
@@ -237,6 +239,7 @@ impl TryFrom<Content> for Record {
                 fence: Fence::new(prior.fence),
                 ended_at: Timestamp::from_micros(prior.ended_at),
                 ended: if prior.told { Ended::Told } else { Ended::Lapsed },
+                remembered_until: Timestamp::from_micros(prior.remembered_until),
             }),
             on_unknown: match content.on_unknown {
                 0 => OnUnknown::RunAgain,

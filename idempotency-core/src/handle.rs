@@ -21,7 +21,8 @@ use crate::time::{InvalidDuration, checked};
 
 /// Runs operations once a key, over a store.
 ///
-/// Cloning is cheap and shares everything. A service makes one handle and keeps it.
+/// Cloning is cheap and shares everything. A service makes one handle and keeps it; a handle made
+/// from it by a `with_…` shares the store alone, and is [drained](Self::drain) by itself.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     inner: Arc<Inner>,
@@ -144,7 +145,7 @@ impl Idempotency {
     /// [`RequireError`], saying what is missing and which setting to change.
     pub async fn require(&self, requirements: Requirements) -> Result<(), RequireError> {
         let Inner { store, settings, .. } = &*self.inner;
-        let guarantees = ask("guarantees", settings.store_limit, store.guarantees()).await?;
+        let guarantees = ask("guarantees", settings.store_limit, || store.guarantees()).await?;
         Ok(requirements.check(&guarantees)?)
     }
 
@@ -166,7 +167,8 @@ impl Idempotency {
     /// store's.
     ///
     /// # Panics
-    /// Outside a tokio runtime; and with the operation's own panic.
+    /// Outside a tokio runtime, or in one without timers (`enable_time`); and with the operation's own
+    /// panic.
     pub fn execute_once<'a, T, E>(
         &'a self,
         key: &'a Key,
@@ -190,7 +192,7 @@ impl Idempotency {
     /// [`StoreError`]
     pub async fn status(&self, key: &Key) -> Result<Status, StoreError> {
         let Inner { store, settings, .. } = &*self.inner;
-        let found = ask("get", settings.store_limit, store.get(key)).await?;
+        let found = ask("get", settings.store_limit, || store.get(key)).await?;
         Ok(Status::of(found, key))
     }
 

@@ -92,7 +92,7 @@ impl<'a> Asking<'a> {
     async fn answer_once(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
         let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
         let asked_at = Instant::now();
-        let answer = ask("acquire_lock", limit, self.inner.store.acquire_lock(self.key, self.claim)).await;
+        let answer = ask("acquire_lock", limit, || self.inner.store.acquire_lock(self.key, self.claim)).await;
         self.in_doubt = match &answer {
             Ok(_) => false,
             Err(error) => was_in_doubt || matches!(error.kind(), StoreErrorKind::InDoubt | StoreErrorKind::Internal),
@@ -135,7 +135,7 @@ async fn give_back(inner: Arc<Inner>, key: Key, claim: Claim) {
     let mut delays = Delays::default();
     while Instant::now() < give_up_at {
         let limit = inner.settings.store_limit;
-        match ask("acquire_lock", limit, inner.store.acquire_lock(&key, &claim)).await {
+        match ask("acquire_lock", limit, || inner.store.acquire_lock(&key, &claim)).await {
             Ok(Acquired::Acquired(grant)) => {
                 let ending = End::Release(Effect::None);
                 if let Err(error) = ending.carry_out(&inner, &key, grant, || give_up_at).await {
@@ -158,14 +158,21 @@ pub(crate) enum End {
 }
 
 impl End {
+    const fn operation(&self) -> &'static str {
+        match self {
+            Self::Store(..) => "store_result",
+            Self::Release(_) => "release_lock",
+        }
+    }
+
     /// Tells the store once.
     fn tell<'a>(&'a self, inner: &'a Inner, key: &'a Key, lock: &'a Lock) -> Ask<'a, Held> {
         let limit = (inner.settings.store_limit / TRIES).max(Duration::from_millis(1));
         match self {
             Self::Store(result, retention) => {
-                ask("store_result", limit, inner.store.store_result(key, lock, result, *retention))
+                ask("store_result", limit, || inner.store.store_result(key, lock, result, *retention))
             }
-            Self::Release(effect) => ask("release_lock", limit, inner.store.release_lock(key, lock, *effect)),
+            Self::Release(effect) => ask("release_lock", limit, || inner.store.release_lock(key, lock, *effect)),
         }
     }
 
@@ -254,7 +261,7 @@ impl Hold {
         let lease = &self.lease;
         let asked_at = Instant::now();
         let held =
-            ask("extend_lock", limit, self.inner.store.extend_lock(&lease.key, &lease.lock, lease.length)).await?;
+            ask("extend_lock", limit, || self.inner.store.extend_lock(&lease.key, &lease.lock, lease.length)).await?;
         lease.renewed(asked_at);
         Ok(held)
     }
@@ -271,8 +278,9 @@ impl Hold {
                 let limit = self.inner.settings.store_limit;
                 // The first try took its share at the most.
                 let give_up_at = Instant::now() + (limit - limit / TRIES);
+                let operation = end.operation();
                 let again = end.carry_on(failed, inner, &lease.key, self.grant, || lease.until());
-                Box::pin(timeout_at(give_up_at, again)).await.unwrap_or_else(|_| Err(self.late()))
+                Box::pin(timeout_at(give_up_at, again)).await.unwrap_or_else(|_| Err(self.late(operation)))
             }
             told => told,
         };
@@ -283,9 +291,9 @@ impl Hold {
         answer
     }
 
-    fn late(&self) -> StoreError {
+    fn late(&self, operation: &'static str) -> StoreError {
         let limit = self.inner.settings.store_limit;
-        StoreError::new(StoreErrorKind::InDoubt, "store_result")
+        StoreError::new(StoreErrorKind::InDoubt, operation)
             .with_message(format!("no answer within {limit:?}; it is asked on in the background"))
     }
 }

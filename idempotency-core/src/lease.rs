@@ -74,7 +74,8 @@ impl Lease {
             LeaseLost::RanTooLong => 3,
         };
         if self.lost.compare_exchange(HELD, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            tracing::error!(key = %self.key, fence = %self.lock.fence, ?why, "the lease of a running operation is lost");
+            // At an ordinary shutdown too, the runtime that renews may go before the runs that it renews for.
+            tracing::warn!(key = %self.key, fence = %self.lock.fence, ?why, "the lease of a running operation is lost");
         }
         self.told.notify_waiters();
     }
@@ -91,6 +92,11 @@ impl Lease {
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// Whether another may hold the key by now.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.why_lost().is_some() || Instant::now() >= self.until()
     }
 
     pub(crate) fn why_lost(&self) -> Option<LeaseLost> {

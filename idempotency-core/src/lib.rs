@@ -53,7 +53,7 @@ pub use attempt::Attempt;
 pub use call::{Call, Running};
 #[cfg(feature = "json")]
 pub use codec::Json;
-pub use codec::{Bincode, Codec, CodecError, Replay, Target, Transform, Transformed};
+pub use codec::{Bincode, Codec, CodecError, Replay, Target, Transform, Transformed, content_of};
 pub use error::{Error, InvalidCall, NotReplayable, StoreError, StoreErrorKind};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use guarantees::{Answer, ClockSource, FenceSource, Guarantees, Requirements, TooWeak};

@@ -208,10 +208,11 @@ pub fn release(record: Option<&Record>, lock: Lock, effect: Effect, now: Timesta
     };
     match known.state {
         State::InProgress { retention, unknown_retention, .. } => {
-            let unknown = State::Unknown { until: now.plus(unknown_retention) };
+            let until = known.remembered_from(now, unknown_retention);
+            let unknown = State::Unknown { until };
             let released = State::Released { until: now.plus(retention) };
             let (prior, state) = match (effect, known.prior) {
-                (Effect::Unknown, _) => (Some(known.as_prior(now, Ended::Told)), unknown),
+                (Effect::Unknown, _) => (Some(known.as_prior(now, Ended::Told, until)), unknown),
                 // ◆ This attempt can speak only for itself.
                 (Effect::None, prior @ Some(_)) => (prior, unknown),
                 (Effect::None, None) | (Effect::Settled, _) => (None, released),

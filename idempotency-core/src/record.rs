@@ -79,6 +79,8 @@ pub struct Prior {
     pub ended_at: Timestamp,
     /// How it ended.
     pub ended: Ended,
+    /// Until when it is remembered; an attempt after it that asks for less does not shorten this.
+    pub remembered_until: Timestamp,
 }
 
 /// How an unknown attempt ended.
@@ -156,7 +158,9 @@ impl Record {
     #[must_use]
     pub fn forgotten_at(&self) -> Timestamp {
         match self.state {
-            State::InProgress { lease_until, unknown_retention, .. } => lease_until.plus(unknown_retention),
+            State::InProgress { lease_until, unknown_retention, .. } => {
+                self.remembered_from(lease_until, unknown_retention)
+            }
             State::Unknown { until } | State::Released { until } | State::Completed { until, .. } => until,
         }
     }
@@ -175,15 +179,26 @@ impl Record {
             State::InProgress { lease_until, .. } if now < lease_until => Phase::Live(now.until(lease_until)),
             // Nothing ran under a lock that was to be confirmed and never was; what came before it stands.
             State::InProgress { confirmed: false, .. } => self.prior.map_or(Phase::Free, Phase::Unknown),
-            State::InProgress { lease_until, .. } => Phase::Unknown(self.as_prior(lease_until, Ended::Lapsed)),
-            State::Unknown { until } => Phase::Unknown(self.prior.unwrap_or_else(|| self.as_prior(until, Ended::Told))),
+            State::InProgress { lease_until, .. } => {
+                Phase::Unknown(self.as_prior(lease_until, Ended::Lapsed, self.forgotten_at()))
+            }
+            State::Unknown { until } => {
+                Phase::Unknown(self.prior.unwrap_or_else(|| self.as_prior(until, Ended::Told, until)))
+            }
             State::Released { .. } => Phase::Free,
             State::Completed { .. } => Phase::Completed,
         }
     }
 
-    pub(crate) const fn as_prior(&self, ended_at: Timestamp, ended: Ended) -> Prior {
-        Prior { attempt: self.attempt, fence: self.lock.fence, ended_at, ended }
+    pub(crate) const fn as_prior(&self, ended_at: Timestamp, ended: Ended, remembered_until: Timestamp) -> Prior {
+        Prior { attempt: self.attempt, fence: self.lock.fence, ended_at, ended, remembered_until }
+    }
+
+    /// When an attempt that becomes unknown at `ended_at` may be forgotten: not before one that was
+    /// unknown already.
+    pub(crate) fn remembered_from(&self, ended_at: Timestamp, unknown_retention: Duration) -> Timestamp {
+        let own = ended_at.plus(unknown_retention);
+        self.prior.map_or(own, |prior| prior.remembered_until.max(own))
     }
 
     pub(crate) fn is_in_progress_under(&self, lock: Lock) -> bool {

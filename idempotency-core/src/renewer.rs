@@ -85,7 +85,7 @@ impl Renewer {
         drop(lanes);
         if let Some(wake) = start {
             // Outside the lock: a runtime that is shutting down drops the task at once.
-            runtime.spawn(shared.clone().serve(id, due, wake));
+            shared.serve_on(runtime, due, wake);
         }
         Registration { shared: shared.clone(), runtime: id, slot, lease: lease.clone() }
     }
@@ -95,8 +95,11 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.lease.end();
         let mut lanes = self.shared.lanes();
-        if let Some(lane) = lanes.iter_mut().find(|lane| lane.runtime == self.runtime) {
-            lane.leases.try_remove(self.slot);
+        let Some(at) = lanes.iter().position(|lane| lane.runtime == self.runtime) else { return };
+        lanes[at].leases.try_remove(self.slot);
+        // Without a task there is nobody else to take the lane away.
+        if lanes[at].wakes_at.is_none() && lanes[at].leases.is_empty() {
+            lanes.swap_remove(at);
         }
     }
 }
@@ -158,29 +161,11 @@ impl Shared {
         (taken, next)
     }
 
-    /// A lane's task: sleeps until a lease is due, has it renewed, and ends when none is left.
-    async fn serve(self: Arc<Self>, runtime: runtime::Id, first: Instant, wake: Arc<Notify>) {
-        // Asleep, the task must keep neither the handle nor the store open.
-        let shared = Arc::downgrade(&self);
-        drop(self);
-        let mut lane = LaneTask { shared, runtime, over: false };
-        let mut wakes_at = first;
-        loop {
-            // Until then, or until an earlier one is registered.
-            drop(timeout_at(wakes_at, wake.notified()).await);
-            let Some(shared) = lane.shared.upgrade() else { return };
-            let (taken, next) = shared.take_due(runtime);
-            for (slot, lease) in taken {
-                tokio::spawn(shared.clone().renew(runtime, slot, lease));
-            }
-            match next {
-                Some(next) => wakes_at = next,
-                None => {
-                    lane.over = true;
-                    return;
-                }
-            }
-        }
+    /// Starts a lane's task. A runtime that is shutting down drops it unpolled, which must be noticed too.
+    fn serve_on(self: &Arc<Self>, runtime: &Handle, first: Instant, wake: Arc<Notify>) {
+        let lane = LaneTask { shared: Arc::downgrade(self), runtime: runtime.id(), over: false };
+        // Outside the lock: dropping the task takes it.
+        runtime.spawn(lane.serve(first, wake));
     }
 
     /// Renews one lease, trying again until it is over.
@@ -198,7 +183,7 @@ impl Shared {
                 return lease.lose(LeaseLost::NotRenewed);
             };
             let limit = left.min((lease.length / TRIES_A_LEASE).max(Duration::from_millis(1)));
-            match ask("extend_lock", limit, self.store.extend_lock(&lease.key, &lease.lock, lease.length)).await {
+            match ask("extend_lock", limit, || self.store.extend_lock(&lease.key, &lease.lock, lease.length)).await {
                 Ok(Held::Held) => {
                     lease.renewed(asked_at);
                     return self.renewed(runtime, slot, &lease, asked_at + lease.length / RENEW_AFTER);
@@ -223,25 +208,51 @@ impl Shared {
         let start = lane.wake_by(due);
         drop(lanes);
         if let Some(wake) = start {
-            tokio::spawn(self.clone().serve(runtime, due, wake));
+            self.serve_on(&Handle::current(), due, wake);
         }
     }
 }
 
-/// Marks a lane as without a task when its task is dropped in mid-sleep, with its runtime.
+/// A lane's task. Dropped before its end, with its runtime, it takes the lane along.
 struct LaneTask {
     shared: Weak<Shared>,
     runtime: runtime::Id,
     over: bool,
 }
 
+impl LaneTask {
+    /// Sleeps until a lease is due, has it renewed, and ends when none is left.
+    async fn serve(mut self, first: Instant, wake: Arc<Notify>) {
+        let mut wakes_at = first;
+        loop {
+            // Until then, or until an earlier one is registered.
+            drop(timeout_at(wakes_at, wake.notified()).await);
+            // Asleep, the task keeps neither the handle nor the store open.
+            let Some(shared) = self.shared.upgrade() else { return };
+            let (taken, next) = shared.take_due(self.runtime);
+            for (slot, lease) in taken {
+                tokio::spawn(shared.clone().renew(self.runtime, slot, lease));
+            }
+            match next {
+                Some(next) => wakes_at = next,
+                None => {
+                    self.over = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
 impl Drop for LaneTask {
     fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        if let Some(shared) = self.shared.upgrade() {
-            shared.lanes().retain(|lane| lane.runtime != self.runtime);
+        let Some(shared) = self.shared.upgrade().filter(|_| !self.over) else { return };
+        let mut lanes = shared.lanes();
+        let gone = lanes.iter().position(|lane| lane.runtime == self.runtime).map(|at| lanes.swap_remove(at));
+        drop(lanes);
+        // A run may be carried on on another runtime, where nobody renews its lease.
+        for (_, entry) in gone.iter().flat_map(|lane| &lane.leases) {
+            entry.lease.lose(LeaseLost::NotRenewed);
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::attempt::Attempt;
 use crate::codec::{self, Replay, Unencodable};
-use crate::error::{Error, InvalidCall, NotReplayable, StoreError};
+use crate::error::{Error, InvalidCall, NotReplayable, StoreError, StoreErrorKind};
 use crate::hold::{Asking, End, Hold};
 use crate::key::Key;
 use crate::lock::{Claim, Effect, OnUnknown, Owner};
@@ -84,6 +84,13 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        // The look, or the answer to the claim, may have taken longer than the lease: another may have run
+        // by now, and this attempt has not.
+        if hold.lease.is_doubtful() {
+            let number = hold.grant.attempt;
+            self.give_up(hold, Effect::None).await;
+            return Err(self.in_progress(number, Duration::ZERO).into());
+        }
         hold.runs();
         match operation(attempt).await {
             Ok(value) => Ok(self.complete(hold, value, How::Executed).await),
@@ -100,13 +107,15 @@ impl<'a> Run<'a> {
         let limit = self.plan.settings.store_limit;
         let give_up_at = self.plan.wait.map(|wait| Instant::now() + wait);
         let mut claim = self.claim();
+        let mut began_anew = false;
         let mut watch: Option<Watch> = None;
         let mut poll = FIRST_POLL;
         loop {
             let mut asking = Asking::new(self.inner, self.key, &claim);
             let (answer, asked_at) = match asking.answer(limit).await {
                 Ok(answered) => answered,
-                Err(error) if self.plan.fail_open => {
+                // Not beside a run of which the store has told, nor over a record that it cannot read.
+                Err(error) if self.plan.fail_open && watch.is_none() && cannot_be_reached(error.kind()) => {
                     asking.leave();
                     return Ok(Begun::Unprotected(error));
                 }
@@ -123,10 +132,16 @@ impl<'a> Run<'a> {
                     return Err(Error::OutcomeUnknown { key: self.key.clone(), prior, on_unknown });
                 }
                 // Only an operator can have ended an attempt that had no answer yet: begin another.
-                Acquired::Ended => {
+                Acquired::Ended if !began_anew => {
                     drop(asking);
                     claim = self.claim();
+                    began_anew = true;
                     continue;
+                }
+                Acquired::Ended => {
+                    let source = StoreError::new(StoreErrorKind::Internal, "acquire_lock")
+                        .with_message("it says of a new owner that its attempt is over");
+                    return Err(Error::Store { key: self.key.clone(), source });
                 }
                 Acquired::InProgress { attempt, remaining } => (attempt, remaining),
             };
@@ -238,4 +253,9 @@ impl<'a> Run<'a> {
             tracing::warn!(key = %self.key, %error, ?effect, "a failed attempt's end is not recorded");
         }
     }
+}
+
+/// Whether an error says that the store is out of reach, and nothing of the key.
+const fn cannot_be_reached(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::InDoubt | StoreErrorKind::Closed)
 }

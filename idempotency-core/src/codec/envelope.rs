@@ -1,15 +1,14 @@
 //! The envelope in which every stored result sits.
 //!
-//! `iv`, version, codec id, shape, type name, payload, checksum; each length before what has one.
-//! The type's name is for people; what is compared is the codec's id and, where the format is not
-//! self-describing, the shape.
+//! `iv`, version, codec id, type name, payload, checksum; each length before what has one. The type's
+//! name is for people; what is compared is the codec's id.
 
 use std::any::type_name;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
-use super::shape::shape_of;
+use super::content::content_of;
 use super::{AnyCodec, CodecError, Replay};
 use crate::key::Key;
 use crate::record::Omitted;
@@ -42,11 +41,9 @@ impl Unencodable {
 pub(crate) fn encode<T: Replay>(codec: &AnyCodec, key: &Key, value: &T, limit: usize) -> Result<Bytes, Unencodable> {
     let name = type_name::<T>();
     let sealed = unpanicked(CodecError::encode, || {
-        let shape = if codec.is_self_describing() { 0 } else { shape_of(value) };
         let mut out = Vec::with_capacity(128);
         out.extend_from_slice(&MAGIC_AND_VERSION);
         push_short(&mut out, codec.id());
-        out.extend_from_slice(&shape.to_le_bytes());
         push_short(&mut out, name);
         codec.encode(key, value, &mut out)?;
         let checksum = crc32fast::hash(&out);
@@ -58,7 +55,8 @@ pub(crate) fn encode<T: Replay>(codec: &AnyCodec, key: &Key, value: &T, limit: u
         return Err(Unencodable::TooLarge { bytes: sealed.len() });
     }
     match decode::<T>(codec, key, &sealed) {
-        Ok(_) => Ok(sealed),
+        Ok(read) if codec.compares() || content_of(&read) == content_of(value) => Ok(sealed),
+        Ok(_) => Err(Unencodable::Codec(CodecError::Shape { stored: name.into(), asked: name })),
         Err(error) => Err(Unencodable::Codec(error)),
     }
 }
@@ -70,16 +68,8 @@ pub(crate) fn decode<T: Replay>(codec: &AnyCodec, key: &Key, sealed: &[u8]) -> R
     if parts.codec != codec.id() {
         return Err(CodecError::OtherCodec { stored: parts.codec.into(), asked: codec.id().into() });
     }
-    let read = unpanicked(CodecError::decode, || {
-        let value: T = codec.decode(key, parts.payload)?;
-        // What reads without an error may still be wrong: fields swapped, variants moved.
-        let same = codec.is_self_describing() || shape_of(&value) == parts.shape;
-        Ok(same.then_some(value))
-    });
-    match read.map_err(|error| error.naming(parts.type_name, asked))? {
-        Some(value) => Ok(value),
-        None => Err(CodecError::Shape { stored: parts.type_name.into(), asked }),
-    }
+    unpanicked(CodecError::decode, || codec.decode(key, parts.payload))
+        .map_err(|error| error.naming(parts.type_name, asked))
 }
 
 /// Runs the value's own (de)serialization; a panic in it is an error, not the caller's end.
@@ -98,7 +88,6 @@ fn push_short(out: &mut Vec<u8>, text: &str) {
 
 struct Parts<'a> {
     codec: &'a str,
-    shape: u64,
     type_name: &'a str,
     payload: &'a [u8],
 }
@@ -118,9 +107,8 @@ impl<'a> Parts<'a> {
 
     fn read(rest: &'a [u8]) -> Option<Self> {
         let (codec, rest) = split_short(rest)?;
-        let (shape, rest) = rest.split_first_chunk::<8>()?;
         let (type_name, payload) = split_short(rest)?;
-        Some(Self { codec, shape: u64::from_le_bytes(*shape), type_name, payload })
+        Some(Self { codec, type_name, payload })
     }
 }
 

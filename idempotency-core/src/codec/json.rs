@@ -1,5 +1,8 @@
 //! The readable codec.
 
+use serde_json::error::Category;
+
+use super::redact::redacted;
 use super::{Codec, CodecError, Target};
 use crate::key::Key;
 
@@ -15,17 +18,21 @@ impl Codec for Json {
         "json"
     }
 
-    fn is_self_describing(&self) -> bool {
-        true
-    }
-
     fn encode(&self, _: &Key, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        serde_json::to_writer(out, value).map_err(CodecError::encode)
+        serde_json::to_writer(out, value).map_err(|error| CodecError::encode(told(&error)))
     }
 
     fn decode(&self, _: &Key, bytes: &[u8], into: &mut dyn Target) -> Result<(), CodecError> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        into.read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json)).map_err(CodecError::decode)?;
-        json.end().map_err(CodecError::decode)
+        into.read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json))
+            .map_err(|error| CodecError::decode(redacted(&error.to_string())))?;
+        json.end().map_err(|error| CodecError::decode(told(&error)))
+    }
+}
+
+fn told(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Data => redacted(&error.to_string()),
+        Category::Io | Category::Syntax | Category::Eof => error.to_string(),
     }
 }

@@ -48,10 +48,6 @@ impl<C: Codec, T: Transform> Codec for Transformed<C, T> {
         &self.id
     }
 
-    fn is_self_describing(&self) -> bool {
-        self.codec.is_self_describing()
-    }
-
     fn encode(&self, key: &Key, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let mut plain = Vec::new();
         self.codec.encode(key, value, &mut plain)?;

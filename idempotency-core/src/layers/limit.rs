@@ -39,15 +39,15 @@ impl<S: IdempotencyStore> Limit<S> {
 #[deny(clippy::missing_trait_methods)]
 impl<S: IdempotencyStore> IdempotencyStore for Limit<S> {
     async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
-        ask("get", self.limit, self.store.get(key)).await
+        ask("get", self.limit, || self.store.get(key)).await
     }
 
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
-        ask("acquire_lock", self.limit, self.store.acquire_lock(key, claim)).await
+        ask("acquire_lock", self.limit, || self.store.acquire_lock(key, claim)).await
     }
 
     async fn extend_lock(&self, key: &Key, lock: &Lock, lease: Duration) -> Result<Held, StoreError> {
-        ask("extend_lock", self.limit, self.store.extend_lock(key, lock, lease)).await
+        ask("extend_lock", self.limit, || self.store.extend_lock(key, lock, lease)).await
     }
 
     async fn store_result(
@@ -57,11 +57,11 @@ impl<S: IdempotencyStore> IdempotencyStore for Limit<S> {
         result: &Completion,
         retention: Duration,
     ) -> Result<Held, StoreError> {
-        ask("store_result", self.limit, self.store.store_result(key, lock, result, retention)).await
+        ask("store_result", self.limit, || self.store.store_result(key, lock, result, retention)).await
     }
 
     async fn release_lock(&self, key: &Key, lock: &Lock, effect: Effect) -> Result<Held, StoreError> {
-        ask("release_lock", self.limit, self.store.release_lock(key, lock, effect)).await
+        ask("release_lock", self.limit, || self.store.release_lock(key, lock, effect)).await
     }
 
     fn watch(&self, key: &Key) -> Watch {
@@ -69,7 +69,7 @@ impl<S: IdempotencyStore> IdempotencyStore for Limit<S> {
     }
 
     async fn guarantees(&self) -> Result<Guarantees, StoreError> {
-        ask("guarantees", self.limit, self.store.guarantees()).await
+        ask("guarantees", self.limit, || self.store.guarantees()).await
     }
 }
 
@@ -77,14 +77,14 @@ impl<S: IdempotencyStore> IdempotencyStore for Limit<S> {
 #[deny(clippy::missing_trait_methods)]
 impl<S: Upkeep> Upkeep for Limit<S> {
     async fn purge(&self, limit: usize) -> Result<Purged, StoreError> {
-        ask("purge", self.limit, self.store.purge(limit)).await
+        ask("purge", self.limit, || self.store.purge(limit)).await
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        ask("stats", self.limit, self.store.stats()).await
+        ask("stats", self.limit, || self.store.stats()).await
     }
 
     async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
-        ask("list", self.limit, self.store.list(after, limit)).await
+        ask("list", self.limit, || self.store.list(after, limit)).await
     }
 }

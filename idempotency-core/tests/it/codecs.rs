@@ -37,7 +37,7 @@ async fn any_damage_of_a_stored_value_is_an_error_and_no_second_run() {
         }
     }
     // A head that is cut off under a checksum that fits: a defect of the writer.
-    for head in [&b"iv\x01"[..], b"iv\x01\x09x", b"iv\x01\x01x\x00\x00", b"iv\x01\x01\xffaaaaaaaa\x00"] {
+    for head in [&b"iv\x01"[..], b"iv\x01\x09x", b"iv\x01\x01\xff\x00", b"iv\x01\x01x\x09ab"] {
         let mut bytes = head.to_vec();
         bytes.extend(crc32fast::hash(head).to_le_bytes());
         put(bytes);
@@ -89,7 +89,6 @@ async fn a_transform_hides_the_value_and_another_codec_is_named() {
     let outcome = failing.run(async |_| Ok::<u32, Error>(1)).await.unwrap();
     assert!(matches!(outcome.how(), How::Unrecorded(Unrecorded::NotEncodable(_))));
     assert_eq!(store.count(Method::Store), 2);
-    assert!(!Transformed::new(Bincode, Sealed(false)).is_self_describing());
 }
 
 #[cfg(feature = "json")]

@@ -21,11 +21,8 @@ fn fences() -> impl Strategy<Value = Fence> {
 
 fn priors() -> impl Strategy<Value = Prior> {
     let ended = prop::sample::select(vec![Ended::Lapsed, Ended::Told]);
-    (any::<u32>(), fences(), times(), ended).prop_map(|(attempt, fence, ended_at, ended)| Prior {
-        attempt,
-        fence,
-        ended_at,
-        ended,
+    (any::<u32>(), fences(), times(), ended, times()).prop_map(|(attempt, fence, ended_at, ended, remembered_until)| {
+        Prior { attempt, fence, ended_at, ended, remembered_until }
     })
 }
 
