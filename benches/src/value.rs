@@ -1,7 +1,7 @@
 //! What is stored, and the keys it is stored under.
 
 use bytes::Bytes;
-use idempotency::{Bincode, Codec, Key, Target};
+use idempotency::{Bincode, Codec, Key, Target, content_of};
 use serde::{Deserialize, Serialize};
 
 /// The result of an operation, as a payment service would have it.
@@ -38,6 +38,10 @@ impl Target for Slot {
     fn read(&mut self, from: &mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> {
         self.0 = Some(erased_serde::deserialize(from)?);
         Ok(())
+    }
+
+    fn content(&self) -> u64 {
+        self.0.as_ref().map_or(0, |value| content_of(value))
     }
 }
 

@@ -12,7 +12,7 @@ type Entry = Reverse<(Timestamp, Arc<str>)>;
 /// The keys whose attempt is over, by when their record may be forgotten.
 ///
 /// With one retention for all, times come in order, and adding one costs no more than a push. A key
-/// that was used again since is found out when its time comes.
+/// has one entry at a time: one that was used again since is found out when its time comes.
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
     queue: Mutex<BinaryHeap<Entry>>,
@@ -31,8 +31,13 @@ impl Expiry {
         self.note_first(&queue);
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Takes up to `most` keys whose time has come; none while another thread is at it.
-    pub(crate) fn take_due(&self, now: Timestamp, most: usize) -> Vec<Arc<str>> {
+    pub(crate) fn take_due(&self, now: Timestamp, most: usize) -> Vec<(Timestamp, Arc<str>)> {
         if now.as_micros() < self.first.load(Ordering::Relaxed) {
             return Vec::new();
         }
@@ -43,7 +48,7 @@ impl Expiry {
         };
         let mut due = Vec::new();
         while due.len() < most && queue.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-            due.extend(queue.pop().map(|Reverse((_, key))| key));
+            due.extend(queue.pop().map(|Reverse(entry)| entry));
         }
         self.note_first(&queue);
         due

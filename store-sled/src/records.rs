@@ -20,8 +20,48 @@ pub(crate) struct Found {
     /// The value of its key, to be swapped against.
     pub(crate) raw: IVec,
     /// The pieces it is in, if it is.
-    pub(crate) pieces: Option<(ChunkId, usize)>,
+    pub(crate) pieces: Option<Pieces>,
     pub(crate) record: Record,
+}
+
+/// The pieces of a long record.
+#[derive(Clone, Debug)]
+pub(crate) struct Pieces {
+    prefix: Vec<u8>,
+    id: ChunkId,
+    len: usize,
+}
+
+impl Pieces {
+    /// Removes them, once the record that named them is gone, durably.
+    pub(crate) async fn remove_after(self, journal: &Journal, gone: Ticket) -> Result<(), JournalError> {
+        gone.durable().await?;
+        let _nobody_waits = journal.remove_chunks(&self.prefix, &self.id, self.len)?;
+        Ok(())
+    }
+}
+
+/// Pieces that no record names yet: removed when this is dropped before one does.
+#[derive(Debug)]
+pub(crate) struct Unnamed<'a> {
+    journal: &'a Journal,
+    pieces: Option<Pieces>,
+}
+
+impl Unnamed<'_> {
+    /// A record names them now.
+    pub(crate) fn are_named(mut self) {
+        self.pieces = None;
+    }
+}
+
+impl Drop for Unnamed<'_> {
+    fn drop(&mut self) {
+        if let Some(pieces) = self.pieces.take() {
+            // If the journal is closed, they are swept at the next start.
+            let _swept = self.journal.remove_chunks(&pieces.prefix, &pieces.id, pieces.len);
+        }
+    }
 }
 
 impl Records {
@@ -42,7 +82,7 @@ impl Records {
                     let prefix = layout::piece_prefix(record_key);
                     let pieces = self.journal.get_chunks(&prefix, &id, len).during(operation)?;
                     match pieces.value {
-                        Some(bytes) => (envelope::decode(key, &bytes), Some((id, len)), pieces.ticket),
+                        Some(bytes) => (envelope::decode(key, &bytes), Some(Pieces { prefix, id, len }), pieces.ticket),
                         // Replaced since it was read, or damaged: look again to tell.
                         None if self.journal.get(record_key).during(operation)?.value.as_ref() != Some(&raw) => {
                             continue;
@@ -59,30 +99,25 @@ impl Records {
         }
     }
 
-    /// The value for a record's key; a long record is first written in pieces.
+    /// The value for a record's key, and the pieces that it names; a long record is first written in
+    /// pieces.
     pub(crate) async fn value(
         &self,
         operation: &'static str,
         key: &Key,
         record_key: &[u8],
         record: &Record,
-    ) -> Result<Vec<u8>, StoreError> {
+    ) -> Result<(Vec<u8>, Option<Unnamed<'_>>), StoreError> {
         let bytes = envelope::encode(key, record);
         if let Some(value) = layout::whole(key, &bytes) {
-            return Ok(value);
+            return Ok((value, None));
         }
-        let id: ChunkId = rand::random();
-        let prefix = layout::piece_prefix(record_key);
-        let _covered_by_the_record = self.journal.put_chunks(&prefix, &id, &bytes).await.during(operation)?;
-        Ok(layout::pieces(key, &id, bytes.len()))
-    }
-
-    /// Takes back the pieces of a value that was not written after all.
-    pub(crate) fn remove_pieces_of(&self, key: &Key, record_key: &[u8], value: &[u8]) -> Result<(), JournalError> {
-        if let Ok(Body::Pieces { id, len }) = layout::body(key, record_key, value) {
-            let _nobody_waits = self.journal.remove_chunks(&layout::piece_prefix(record_key), &id, len)?;
-        }
-        Ok(())
+        let pieces = Pieces { prefix: layout::piece_prefix(record_key), id: rand::random(), len: bytes.len() };
+        // From here on, also if this is given up half-way.
+        let unnamed = Unnamed { journal: &self.journal, pieces: Some(pieces.clone()) };
+        let written = self.journal.put_chunks(&pieces.prefix, &pieces.id, &bytes).await;
+        let _covered_by_the_record = written.during(operation)?;
+        Ok((layout::pieces(key, &pieces.id, pieces.len), Some(unnamed)))
     }
 
     /// Files a new record in the expiry index, before the record itself: the log keeps their order.

@@ -13,9 +13,9 @@ use idempotency_core::{
 use crate::config::SledStoreConfig;
 use crate::error::Operation;
 use crate::fences::Fences;
-use crate::journal::{Durability, Journal, Swap};
+use crate::journal::{Durability, Journal, Swap, Ticket};
 use crate::layout;
-use crate::records::{Records, damaged};
+use crate::records::{Pieces, Records, damaged};
 
 /// A durable idempotency store in a sled database, for one process.
 ///
@@ -82,10 +82,19 @@ impl<C: Clock> SledStore<C> {
 }
 
 impl<C: Clock> Shared<C> {
+    /// Removes the pieces of a record that is gone; also if whoever asked goes away meanwhile.
+    pub(crate) async fn remove(self: &Arc<Self>, pieces: Pieces, gone: Ticket) {
+        let shared = self.clone();
+        let removed = tokio::spawn(async move { pieces.remove_after(&shared.records.journal, gone).await });
+        if !matches!(removed.await, Ok(Ok(()))) {
+            tracing::warn!("the pieces of a record that is gone stay until the next start");
+        }
+    }
+
     /// Makes a move: reads, asks what to do, and swaps; again where someone else was faster. Answers
     /// once all that the answer says is durable.
     async fn make<A>(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         key: &Key,
         make: impl Fn(Option<&Record>, Timestamp) -> Result<Move<A>, StoreError> + Send,
@@ -101,7 +110,7 @@ impl<C: Clock> Shared<C> {
                 ticket.durable().await.during(operation)?;
                 return Ok(answer);
             };
-            let value = self.records.value(operation, key, &record_key, &record).await?;
+            let (value, unnamed) = self.records.value(operation, key, &record_key, &record).await?;
             if found.is_none() {
                 self.records.index(operation, &record, &record_key)?;
             }
@@ -109,15 +118,15 @@ impl<C: Clock> Shared<C> {
             let Swap::Swapped(ticket) =
                 self.records.journal.compare_and_swap(&record_key, raw, Some(&value)).during(operation)?
             else {
-                self.records.remove_pieces_of(key, &record_key, &value).during(operation)?;
                 continue;
             };
-            ticket.durable().await.during(operation)?;
-            if let Some((id, len)) = found.and_then(|found| found.pieces) {
-                // The record that named them is gone, durably.
-                let _swept_at_the_next_start =
-                    self.records.journal.remove_chunks(&layout::piece_prefix(&record_key), &id, len);
+            if let Some(unnamed) = unnamed {
+                unnamed.are_named();
             }
+            if let Some(pieces) = found.and_then(|found| found.pieces) {
+                self.remove(pieces, ticket.clone()).await;
+            }
+            ticket.durable().await.during(operation)?;
             if !matches!(record.state, State::InProgress { .. }) {
                 self.notifier.changed(key);
             }

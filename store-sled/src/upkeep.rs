@@ -1,6 +1,7 @@
 //! Purging, counting and listing.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use idempotency_core::{Clock, Key, Page, Purged, Snapshot, Stats, StoreError, StoreErrorKind, Timestamp, Upkeep};
@@ -94,7 +95,7 @@ impl<C: Clock> Upkeep for SledStore<C> {
 impl<C: Clock> Shared<C> {
     /// Removes a record that may be forgotten; files it again if it may not be yet. Whether it was
     /// removed.
-    async fn purge_one(&self, record_key: &[u8], now: Timestamp) -> Result<bool, StoreError> {
+    async fn purge_one(self: &Arc<Self>, record_key: &[u8], now: Timestamp) -> Result<bool, StoreError> {
         loop {
             let Some(raw) = self.records.journal.get(record_key).during("purge")?.value else { return Ok(false) };
             let key = key_of("purge", record_key, &raw)?;
@@ -111,10 +112,9 @@ impl<C: Clock> Shared<C> {
             else {
                 continue;
             };
-            if let Some((id, len)) = pieces {
-                ticket.durable().await.during("purge")?;
-                let prefix = layout::piece_prefix(record_key);
-                let _nobody_waits = self.records.journal.remove_chunks(&prefix, &id, len).during("purge")?;
+            if let Some(pieces) = pieces {
+                // Waits for the disk, so that a purge of many long records does not get far ahead of it.
+                self.remove(pieces, ticket).await;
             }
             return Ok(true);
         }

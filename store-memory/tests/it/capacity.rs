@@ -121,6 +121,24 @@ async fn swept_records_are_gone_from_the_statistics() {
     }
 }
 
+/// However often one key was tried in between, what may be forgotten makes room.
+#[tokio::test]
+async fn a_key_that_is_tried_again_and_again_hides_nothing_that_may_be_forgotten() {
+    let (clock, store) = full_of(2);
+    for owner in 0..1000 {
+        let lock = granted(&store, &key("tried"), &claim(owner)).await;
+        store.release_lock(&key("tried"), &lock, Effect::None).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    let lock = granted(&store, &key("done"), &claim(1)).await;
+    store.store_result(&key("done"), &lock, &result("done"), RETENTION).await.unwrap();
+    clock.advance(RETENTION - Duration::from_secs(2));
+    let lock = granted(&store, &key("tried"), &claim(1000)).await;
+    store.store_result(&key("tried"), &lock, &result("tried"), RETENTION).await.unwrap();
+    clock.advance(Duration::from_secs(3));
+    granted(&store, &key("new"), &claim(1)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_crowd_gets_exactly_as_many_rooms_as_there_are() {
     let store = Arc::new(full_of(ROOM).1);

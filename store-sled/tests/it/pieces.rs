@@ -179,3 +179,50 @@ async fn a_value_that_is_replaced_while_it_is_read_comes_whole() {
     let reads: u32 = tasks.join_all().await.into_iter().sum();
     assert!(reads > 0, "nothing was read");
 }
+
+/// Polls a future so many times, then drops it.
+async fn given_up_after<F: Future>(polls: usize, future: F) {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        let done = std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_ready())).await;
+        assert!(!done, "given up too late");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_given_up_while_it_is_written_leaves_no_pieces() {
+    let house = House::new(Durability::Power);
+    let store = house.open().await;
+    let key = key("given up");
+    let idempotency_core::Acquired::Acquired(grant) = store.acquire_lock(&key, &claim(1)).await.unwrap() else {
+        panic!("no lock on {key}")
+    };
+    for _ in 0..5 {
+        given_up_after(1, store.store_result(&key, &grant.lock, &patterned(1_000_000), RETENTION)).await;
+    }
+    assert_eq!(store.release_lock(&key, &grant.lock, idempotency_core::Effect::None).await.unwrap(), Held::Held);
+    drop(store);
+    house.closed().await;
+    assert_eq!(pieces(&house, &key).len(), 0);
+}
+
+#[tokio::test]
+async fn a_purge_that_is_given_up_leaves_no_pieces() {
+    let house = House::new(Durability::Power);
+    let store = house.open().await;
+    let keys = ["one", "two", "three"].map(key);
+    for key in &keys {
+        complete(&store, key, &patterned(100_000)).await;
+    }
+    house.clock.advance(RETENTION + PURGED_BY);
+    for _ in &keys {
+        given_up_after(1, store.purge(100)).await;
+    }
+    while store.purge(100).await.unwrap().more {}
+    drop(store);
+    house.closed().await;
+    for key in &keys {
+        assert_eq!(pieces(&house, key).len(), 0, "{key}");
+    }
+}

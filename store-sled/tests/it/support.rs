@@ -45,6 +45,13 @@ impl House {
         SledStore::open_with_clock(config, self.clock.clone()).await.unwrap()
     }
 
+    /// Waits until what a store still had to do in the background is done, and it lets go of the folder.
+    pub(crate) async fn closed(&self) {
+        while sled::Config::new().path(self.path()).flush_every_ms(None).open().is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     /// The database itself; no store may be open.
     pub(crate) fn raw(&self) -> sled::Db {
         for _ in 0..100 {
