@@ -22,7 +22,11 @@ use crate::records::{Pieces, Records, damaged};
 /// Cloning shares the database. The folder is free again when the last clone is dropped; dropping
 /// flushes, and blocks for that long.
 ///
-/// sled's calls are synchronous and short; they are made where the future is polled.
+/// sled's calls are synchronous and short; they are made where the future is polled, in a tokio
+/// runtime.
+///
+/// Within one run of the process the clock only goes forward. Between two runs it is the machine's: if
+/// that was set back meanwhile, leases and results of the run before last longer by as much.
 #[derive(Debug)]
 pub struct SledStore<C = SystemClock> {
     pub(crate) shared: Arc<Shared<C>>,
