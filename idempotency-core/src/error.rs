@@ -186,6 +186,22 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The key that was called; `None` where a setting of the call was not valid.
+    #[must_use]
+    pub const fn key(&self) -> Option<&Key> {
+        match self {
+            Self::InProgress { key, .. }
+            | Self::Mismatch { key }
+            | Self::OutcomeUnknown { key, .. }
+            | Self::NotReplayable { key, .. }
+            | Self::Store { key, .. }
+            | Self::Shutdown { key } => Some(key),
+            Self::Invalid(_) => None,
+        }
+    }
+}
+
 /// Why a completed operation's value cannot be given back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

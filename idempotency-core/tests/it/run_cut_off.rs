@@ -117,7 +117,9 @@ fn a_detached_run_whose_runtime_shut_down_says_so() {
     let running = handle.call(&KEY).spawn(async |_| pending::<Result<u32, Error>>().await);
     drop(entered);
     drop(doomed);
-    assert!(matches!(runtime().block_on(running), Err(Error::Shutdown { .. })));
+    let error = runtime().block_on(running).unwrap_err();
+    assert!(matches!(error, Error::Shutdown { .. }));
+    assert_eq!(error.key(), Some(&*KEY));
 }
 
 #[tokio::test(start_paused = true)]
