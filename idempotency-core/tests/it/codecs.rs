@@ -1,7 +1,7 @@
 //! Stored values: damaged, sealed, written by another codec.
 
 use idempotency_core::{
-    Bincode, Codec, CodecError, Completion, Error, How, Key, NotReplayable, State, Transform, Transformed, Unrecorded,
+    Bincode, CodecError, Completion, Error, How, Key, NotReplayable, State, Transform, Transformed, Unrecorded,
 };
 
 use crate::support::{KEY, Method, faulty, key_of};
