@@ -24,6 +24,10 @@ pub(crate) use envelope::{Unencodable, decode, encode};
 use crate::key::Key;
 
 /// A value that can be stored and given back: whatever serde writes and reads.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept and given to a duplicate",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it; it must own all it holds"
+)]
 pub trait Replay: Serialize + DeserializeOwned + Send {}
 
 impl<T: Serialize + DeserializeOwned + Send> Replay for T {}

@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 /// Magic, version, and the content's length.
 const HEAD: usize = 4 + 1 + 4;
 const CHECKSUM: usize = 4;
-/// No record is larger: the largest result limit is 1 GiB.
+/// No record comes near it: results have 64 MiB at the most.
 const CONTENT_LIMIT: usize = (1 << 30) + (1 << 16);
 
 /// Bytes that are not the record they should be. Nothing of their content is shown.

@@ -154,6 +154,10 @@ impl Idempotency {
     /// `Ok` means that the caller holds the operation's value, `Err` that it does not. The error is
     /// the operation's own, or [`Error`] converted into it, which says why nothing ran.
     ///
+    /// An `async` block may need its error named: `async { …; Ok::<_, MyError>(value) }`, where
+    /// `MyError: From<Error>`. The value is kept by the handle's codec: see
+    /// [`Bincode`](crate::Bincode) for the types that need `Json`.
+    ///
     /// # Cancellation
     /// Dropped before `operation` was first polled, the key is free again. Dropped later, nobody
     /// knows what the operation did: the lock is left to lapse, and the next call meets an unknown

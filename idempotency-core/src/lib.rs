@@ -49,6 +49,7 @@ pub mod envelope;
 pub mod layers;
 pub mod moves;
 
+pub use async_trait::async_trait;
 pub use attempt::Attempt;
 pub use call::{Call, Running};
 #[cfg(feature = "json")]

@@ -1,7 +1,8 @@
 //! The moves: each change of a record as one pure function, without I/O.
 //!
-//! A store makes each move atomic, in its own language: memory and sled call these functions, Redis
-//! and Postgres say the same in scripts and statements. Rows marked ◆ in the comments are there
+//! A store makes each move atomic: it reads the record, calls the function, writes what it says if
+//! nobody changed the record meanwhile, and only then answers. A store in another language (a script, a
+//! statement) says the same in it. Give every function what the store holds, expired or not. Rows marked ◆ in the comments are there
 //! because without them a model of the moves found a key that ran twice unannounced, or a stale
 //! caller that changed a record.
 

@@ -1,5 +1,6 @@
 //! Wakes waiters within one process, for embedded stores.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -13,7 +14,6 @@ const SLOTS: usize = 256;
 ///
 /// Keys share a fixed number of slots, so that a change costs no allocation and no map: a waiter may
 /// be woken for another key's change, and looks again.
-#[derive(Debug)]
 pub struct Notifier {
     slots: Box<[Arc<Notify>]>,
 }
@@ -25,7 +25,8 @@ impl Notifier {
         Self { slots: (0..SLOTS).map(|_| Arc::default()).collect() }
     }
 
-    /// Wakes whoever watches `key`. Call it once the change can be seen.
+    /// Wakes whoever watches `key`. Call it once the change can be seen, where a result was stored or a
+    /// lock released.
     pub fn changed(&self, key: &Key) {
         self.slot(key).notify_waiters();
     }
@@ -38,6 +39,12 @@ impl Notifier {
     fn slot(&self, key: &Key) -> &Arc<Notify> {
         let hash = crc32fast::hash(key.as_str().as_bytes());
         &self.slots[hash as usize % SLOTS]
+    }
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier").finish_non_exhaustive()
     }
 }
 

@@ -112,7 +112,7 @@ impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
         self.store_completion(Completion::Omitted(Omitted::Settled)).await
     }
 
-    /// It had its effect, with this value to replay.
+    /// It had its effect, with this value to replay. `codec` must be the one that the service reads by.
     ///
     /// # Errors
     /// [`SettleError`]; where the value does not encode, nothing is stored.

@@ -13,7 +13,9 @@ use crate::record::{Completion, Omitted, Phase, Prior, Snapshot, State};
 pub enum Status {
     /// Nothing is known of it.
     Absent,
-    /// The key was used for another request than this one; nothing of that is shown.
+    /// The key was used for another request than this one; nothing of that is shown. A key that was
+    /// parsed from its text has no request: give it the record's, by
+    /// [`Key::with_fingerprint`](crate::Key::with_fingerprint).
     Mismatch,
     /// An attempt is running.
     InProgress {

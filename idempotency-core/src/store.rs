@@ -17,6 +17,8 @@ use crate::record::{Completion, Snapshot};
 
 /// Keeps the records of keys: which attempt holds a key, and what it left.
 ///
+/// Implement it with [`async_trait`](crate::async_trait): `#[async_trait] impl IdempotencyStore for …`.
+///
 /// # What every store promises
 ///
 /// Each of the four changing methods is one atomic move, with exactly the answers and changes of the

@@ -67,9 +67,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What tells an embedded store the time.
-///
-/// Redis and Postgres use their server's clock instead.
+/// What tells an embedded store the time. Keep one as long as the store.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;

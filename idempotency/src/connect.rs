@@ -116,7 +116,7 @@ pub enum ConnectError {
         feature: &'static str,
     },
     /// What follows the scheme names no place.
-    #[error("the URL of a store `{scheme}:` needs {expected}")]
+    #[error("the URL of a store `{scheme}:` takes {expected}")]
     Place {
         /// The scheme given.
         scheme: &'static str,

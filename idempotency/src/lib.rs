@@ -21,18 +21,31 @@
 //! # fn main() {}
 //! ```
 //!
+//! Begin with [`Idempotency`] and [`Key`]; [`Call`] has the settings of one call (waiting, detached
+//! runs, which errors had no effect, reconciling), [`Outcome`] and [`Error`] what comes of it, and
+//! [`StoreExt::settle`] ends an attempt that stays unknown. [`Store`] has the upkeep: purge it every few
+//! minutes. Whoever writes a store begins with [`IdempotencyStore`] and [`moves`].
+//!
 //! | Feature | What it adds |
 //! |---|---|
 //! | `sled` (default) | `connect("sled:./folder")`: durable, for one process |
 //! | `memory` | `connect("memory:")`: forgets when the process ends |
-//! | `json` | [`Json`]: results that people read, or that change shape between releases |
-//! | `near-cache` | [`layers::NearCache`]: replays from this process's memory |
+//! | `json` | `Json`: results that people read, or that change shape between releases |
+//! | `near-cache` | `layers::NearCache`: replays from this process's memory |
 
 mod connect;
 
 pub use connect::{ConnectError, Store, connect};
+// By name, so that the compiler can tell which feature they lack.
+#[cfg(feature = "json")]
+pub use idempotency_core::Json;
 pub use idempotency_core::*;
 #[cfg(feature = "memory")]
 pub use idempotency_store_memory as memory;
 #[cfg(feature = "sled")]
 pub use idempotency_store_sled as sled;
+
+/// The README's code is built with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -25,7 +25,7 @@ async fn a_store_that_is_not_built_in_names_its_feature() {
 async fn memory_takes_a_capacity() {
     let store = connect("memory:?capacity=7").await.expect("a store");
     assert_eq!(store.stats().await.expect("stats").completed, 0);
-    assert!(refusal("memory:here").await.contains("needs nothing after"));
+    assert!(refusal("memory:here").await.contains("takes nothing after"));
     assert!(refusal("memory:?capacity=many").await.contains("a number of keys"));
     assert!(refusal("memory:?size=7").await.contains("has no option `size`; it has `capacity`"));
     assert!(matches!(connect("memory:?size=7").await, Err(ConnectError::UnknownOption { .. })));
@@ -40,7 +40,7 @@ async fn sled_opens_a_folder() {
     assert!(refusal(&url).await.contains("held by another process"), "{}", refusal(&url).await);
     drop(store);
     connect(&format!("{url}?durability=process")).await.expect("a store");
-    assert!(refusal("sled:").await.contains("needs a folder"));
+    assert!(refusal("sled:").await.contains("takes a folder"));
     assert!(refusal(&format!("{url}?durability=none")).await.contains("`power` or `process`"));
     assert!(refusal(&format!("{url}/no/such")).await.contains("does not exist"));
     assert!(matches!(connect("sled:?x=1").await, Err(ConnectError::Place { .. })));

@@ -250,7 +250,7 @@ impl<C: Clock> IdempotencyStore for MemoryStore<C> {
     }
 
     async fn guarantees(&self) -> Result<Guarantees, StoreError> {
-        let forgets = || Answer::No("records are in memory: use `sled:`, `redis:` or `postgres:`".into());
+        let forgets = || Answer::No("records are in this process's memory: use `sled:`".into());
         let mut found = Guarantees::none("memory");
         found.shared = forgets();
         found.survives_process_crash = forgets();

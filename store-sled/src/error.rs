@@ -14,10 +14,9 @@ impl<T> Operation<T> for Result<T, JournalError> {
     fn during(self, operation: &'static str) -> Result<T, StoreError> {
         self.map_err(|error| {
             let (kind, what_to_do) = match &error {
-                JournalError::Held { .. } => (
-                    StoreErrorKind::Misconfigured,
-                    "; end that process, or give each its own folder (or use a store that processes share)",
-                ),
+                JournalError::Held { .. } => {
+                    (StoreErrorKind::Misconfigured, "; end that process, or give each its own folder")
+                }
                 JournalError::MissingParent { .. } => (StoreErrorKind::Misconfigured, "; create it"),
                 JournalError::NotAFolder { .. } => (StoreErrorKind::Misconfigured, "; name a folder"),
                 JournalError::ReadOnly { .. } => (StoreErrorKind::Misconfigured, "; change its rights or its mount"),

@@ -183,7 +183,7 @@ impl<C: Clock> IdempotencyStore for SledStore<C> {
     }
 
     async fn guarantees(&self) -> Result<Guarantees, StoreError> {
-        let one_process = || Answer::No("a sled database is one process's: use `redis:` or `postgres:`".into());
+        let one_process = || Answer::No("a sled database is one process's".into());
         let mut found = Guarantees::none("sled");
         found.shared = one_process();
         found.survives_process_crash = Answer::Yes;
@@ -191,7 +191,7 @@ impl<C: Clock> IdempotencyStore for SledStore<C> {
             Durability::Power => Answer::Yes,
             Durability::Process => Answer::No("its durability is `process`; open it with `durability=power`".into()),
         };
-        found.survives_failover = Answer::No("it is on one machine's disk: use `redis:` or `postgres:`".into());
+        found.survives_failover = Answer::No("it is on one machine's disk".into());
         found.clock = ClockSource::Process;
         found.fences = FenceSource::Counter;
         Ok(found)

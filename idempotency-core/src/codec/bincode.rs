@@ -18,9 +18,11 @@ const DECODE_LIMIT: usize = 64 * 1024 * 1024;
 
 /// bincode 2: small and fast, not self-describing.
 ///
-/// Types that look at the data to know what they are (`serde_json::Value`, untagged or internally
-/// tagged enums, `skip_serializing_if`) encode but do not decode. That is found on the first run,
-/// not on the first retry: the outcome says that the value was not recorded.
+/// Types that look at the data to know what they are cannot be replayed from it: `serde_json::Value`,
+/// enums with `#[serde(tag)]` or `untagged`, `flatten`, `skip_serializing_if`. Use `Json` for those
+/// (feature `json`). It is found on the first run with such a value, not on its retry: the outcome
+/// says that the value was not recorded. A type of which only some values are skipped is found only
+/// when one is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bincode;
 
