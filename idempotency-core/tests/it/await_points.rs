@@ -152,6 +152,33 @@ async fn a_look_dropped_at_every_poll_leaves_the_key_unknown_or_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_that_finds_nothing_dropped_at_every_poll_frees_nothing() {
+    for confirms in [false, true] {
+        for polls in 0.. {
+            let case = Case { prior: true, ..cases().remove(0) };
+            let (_store, handle, ghost) = prepared(&case).await;
+            let look = handle.call(&KEY).reconcile(async |_| {
+                yields(2).await;
+                Ok(None)
+            });
+            let look = if confirms { look.confirm() } else { look };
+            let ran = polled(polls, look.run(|_| ghost.clone().operation(2))).await;
+            settle_down(&handle).await;
+            match (handle.status(&KEY).await.unwrap(), ghost.begun(), ghost.returned()) {
+                (Status::Unknown { .. }, 0, 0)
+                | (Status::InProgress { .. }, 1, 0)
+                | (Status::Completed { .. }, 1, 1) => {}
+                other => panic!("{other:?} after {polls} polls"),
+            }
+            if let Some(ran) = ran {
+                assert_eq!(*ran.unwrap(), 1);
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_dropped_at_every_poll_is_told_to_the_store_all_the_same() {
     for polls in 0.. {
         let (store, handle, ghost) = prepared(&cases()[5]).await;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use idempotency_core::{
-    Answer, ClockSource, Error, FenceSource, Guarantees, OnUnknown, Requirements, Stats, Status, StillRunning,
-    StoreError, StoreErrorKind, Upkeep,
+    Answer, ClockSource, Error, FenceSource, Guarantees, OnUnknown, RequireError, Requirements, Stats, Status,
+    StillRunning, StoreError, StoreErrorKind, Upkeep,
 };
 use tokio::time::{Instant, sleep};
 
@@ -137,10 +137,18 @@ async fn a_handle_is_not_made_over_a_store_too_weak_or_that_cannot_be_asked() {
     let (store, handle) = faulty();
     assert!(handle.require(Requirements::new()).await.is_ok());
     let refused = handle.require(Requirements::new().shared()).await.unwrap_err();
-    assert!(matches!(refused, idempotency_core::RequireError::TooWeak(_)));
+    assert!(matches!(refused, RequireError::TooWeak(_)));
     store.next(Method::Other, [Fault::DOWN]);
     let refused = handle.require(Requirements::new()).await.unwrap_err();
-    assert!(matches!(refused, idempotency_core::RequireError::Store(_)));
+    assert!(matches!(refused, RequireError::Store(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_says_what_it_guarantees_is_an_error_within_the_limit() {
+    let (store, handle) = faulty();
+    store.always(Method::Other, Fault::Hangs);
+    let asked = tokio::time::timeout(SECOND * 6, handle.require(Requirements::new())).await.unwrap();
+    assert!(matches!(asked, Err(RequireError::Store(error)) if error.kind() == StoreErrorKind::InDoubt));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use idempotency_core::{
-    Attributes, Context, Error, Idempotency, InvalidCall, InvalidDuration, LONGEST, SHORTEST, defaults,
+    Attributes, Context, Error, How, Idempotency, InvalidCall, InvalidDuration, LONGEST, SHORTEST, defaults,
 };
+use tokio::time::sleep;
 
-use crate::support::{KEY, Method, faulty, run};
+use crate::support::{KEY, Method, faulty, key_of, run};
 
 const BAD: [Duration; 4] =
     [Duration::ZERO, Duration::from_micros(999), Duration::MAX, LONGEST.saturating_add(SHORTEST)];
@@ -95,6 +96,27 @@ async fn a_calls_own_times_are_what_the_store_is_asked_for() {
     assert_eq!(*looked, second * 40);
     let record = store.record(&KEY).unwrap();
     assert_eq!(record.forgotten_at(), store.now().plus(second * 50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_and_the_shortest_times_do_not_overflow() {
+    let (store, handle) = faulty();
+    let longest = handle.with_lease(LONGEST).unwrap().with_max_run(LONGEST).unwrap();
+    let longest = longest.with_retention(LONGEST).unwrap().with_unknown_retention(LONGEST).unwrap();
+    let handle = longest.with_store_limit(LONGEST).unwrap();
+    store.yields(2);
+    let operation = async |_| {
+        sleep(SHORTEST * 50).await;
+        Ok::<u32, Error>(1)
+    };
+    let ran = handle.call(&KEY).wait(LONGEST).confirm().run(operation).await.unwrap();
+    assert!(matches!(ran.how(), How::Executed));
+    // It confirmed, and was in no hurry to renew.
+    assert_eq!(store.count(Method::Extend), 1);
+    let short = key_of("short");
+    let short = handle.call(&short).lease(SHORTEST).max_run(SHORTEST).wait(SHORTEST).run(operation);
+    assert_eq!(*short.await.unwrap(), 1);
+    assert_eq!(handle.drain(Duration::MAX).await, Ok(()));
 }
 
 #[test]

@@ -66,3 +66,14 @@ async fn a_refused_key_whose_lost_lock_was_ended_unknown_stays_refused() {
     });
     assert!(matches!(ran, Err(Error::OutcomeUnknown { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_whose_lock_lapsed_still_settles_where_nobody_took_over() {
+    let (store, handle) = faulty();
+    let _ = fail(&handle.clone().with_on_unknown(OnUnknown::Refuse), &KEY, Failed::TimedOut).await;
+    let settling = store.settle(&KEY, SECOND).await.unwrap();
+    sleep(SECOND * 2).await;
+    settling.had_no_effect().await.unwrap();
+    let freed = run(&handle, &KEY, 3).await.unwrap();
+    assert_eq!((*freed, freed.prior()), (3, None));
+}
