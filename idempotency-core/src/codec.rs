@@ -131,26 +131,32 @@ pub enum CodecError {
     },
 }
 
-/// The codec of a handle. The default is known by name: it need not go through erased types, which
-/// cost a small value as much as everything else.
+/// The codec of a handle. Our own are known by name: they need not go through erased types, which cost
+/// a small value as much as everything else.
 #[derive(Clone, Debug)]
 pub(crate) enum AnyCodec {
     Bincode,
+    #[cfg(feature = "json")]
+    Json,
     Other(Arc<dyn Codec>),
 }
 
 impl AnyCodec {
     pub(crate) fn new(codec: impl Codec) -> Self {
         // `C` is a type of its own, so this is known when the program is built.
-        match (&codec as &dyn Any).is::<Bincode>() {
-            true => Self::Bincode,
-            false => Self::Other(Arc::new(codec)),
+        match &codec as &dyn Any {
+            known if known.is::<Bincode>() => Self::Bincode,
+            #[cfg(feature = "json")]
+            known if known.is::<Json>() => Self::Json,
+            _ => Self::Other(Arc::new(codec)),
         }
     }
 
     fn id(&self) -> &str {
         match self {
             Self::Bincode => Bincode.id(),
+            #[cfg(feature = "json")]
+            Self::Json => Json.id(),
             Self::Other(codec) => codec.id(),
         }
     }
@@ -163,6 +169,8 @@ impl AnyCodec {
     fn encode<T: Serialize>(&self, key: &Key, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         match self {
             Self::Bincode => self::bincode::encode(value, out),
+            #[cfg(feature = "json")]
+            Self::Json => self::json::encode(value, out),
             Self::Other(codec) => codec.encode(key, value, out),
         }
     }
@@ -170,6 +178,8 @@ impl AnyCodec {
     fn decode<T: Serialize + DeserializeOwned>(&self, key: &Key, bytes: &[u8]) -> Result<T, CodecError> {
         match self {
             Self::Bincode => self::bincode::decode(bytes),
+            #[cfg(feature = "json")]
+            Self::Json => self::json::decode(bytes),
             Self::Other(codec) => {
                 let mut slot = Slot(None);
                 codec.decode(key, bytes, &mut slot)?;

@@ -1,5 +1,7 @@
 //! The readable codec.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::redact::redacted;
@@ -19,7 +21,7 @@ impl Codec for Json {
     }
 
     fn encode(&self, _: &Key, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        serde_json::to_writer(out, value).map_err(|error| CodecError::encode(told(&error)))
+        encode(value, out)
     }
 
     fn decode(&self, _: &Key, bytes: &[u8], into: &mut dyn Target) -> Result<(), CodecError> {
@@ -28,6 +30,16 @@ impl Codec for Json {
             .map_err(|error| CodecError::decode(redacted(&error.to_string())))?;
         json.end().map_err(|error| CodecError::decode(told(&error)))
     }
+}
+
+/// Appends any value.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    serde_json::to_writer(out, value).map_err(|error| CodecError::encode(told(&error)))
+}
+
+/// Reads a value from exactly these bytes.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    serde_json::from_slice(bytes).map_err(|error| CodecError::decode(told(&error)))
 }
 
 fn told(error: &serde_json::Error) -> String {
