@@ -5,6 +5,7 @@
 
 mod measure;
 mod memory;
+mod ours;
 mod sled;
 mod value;
 

@@ -4,11 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idempotency::{Error, Idempotency, Key};
+use idempotency::Key;
 use serde_json::json;
 use tokio::runtime::Runtime;
-
-use crate::value::Payment;
 
 /// Every so manieth operation is timed by itself: timing each would cost as much as a small one.
 const SAMPLED: usize = 16;
@@ -42,20 +40,6 @@ impl<S: Sides> Subject for Fresh<S> {
 impl<S: Sides> Subject for Replay<S> {
     async fn operate(&self, key: &Key) {
         self.0.replay(key).await;
-    }
-}
-
-/// The everyday call; the same for both.
-pub(crate) struct Ours(pub(crate) Idempotency);
-
-impl Sides for Ours {
-    async fn fresh(&self, key: &Key) {
-        let outcome = self.0.execute_once(key, async { Ok::<_, Error>(Payment::sample()) }).await;
-        assert!(outcome.is_ok_and(|outcome| outcome.amount == 1999));
-    }
-
-    async fn replay(&self, key: &Key) {
-        self.fresh(key).await;
     }
 }
 

@@ -10,7 +10,8 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::runtime::Runtime;
 
-use crate::measure::{Fresh, Ours, Replay, Report, Round, Sides, pairs, round};
+use crate::measure::{Fresh, Replay, Report, Round, Sides, pairs, round};
+use crate::ours::Ours;
 use crate::value::{Payment, decode, encode, keys};
 
 const PAIRS: usize = 21;

@@ -6,7 +6,8 @@ use idempotency::{Idempotency, Key};
 use idempotency_store_sled::{Bare, Durability, SledStore, SledStoreConfig};
 use tokio::runtime::Runtime;
 
-use crate::measure::{Fresh, Ours, Replay, Report, Round, Sides, pairs, round};
+use crate::measure::{Fresh, Replay, Report, Round, Sides, pairs, round};
+use crate::ours::Ours;
 use crate::value::{Payment, decode, encode, keys};
 
 const PAIRS: usize = 15;

@@ -48,6 +48,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
     // The peer's store starts a task when it is made.
     let _entered = runtime.enter();
+    println!("{}", Report::HEAD);
     for (tasks, kind) in [(1, "fresh"), (1, "replay"), (64, "fresh"), (64, "replay")] {
         let case = format!("memory/{kind}/{tasks}");
         if !case.contains(&filter) {

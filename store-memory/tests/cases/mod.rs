@@ -1,5 +1,6 @@
 //! What every store is held to, written once and run against each of them.
 
+mod everyday;
 mod load;
 mod rows;
 mod side_by_side;
@@ -11,6 +12,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use everyday::a_duplicate_gets_the_first_value;
 use idempotency_core::{
     Acquired, Claim, Clock, Completion, Fingerprint, Grant, Held, IdempotencyStore, Key, ManualClock, Owner, Timestamp,
     Upkeep,
