@@ -1,0 +1,274 @@
+//! What may be kept under a key, as far as the answers so far tell.
+
+use std::time::Duration;
+
+use idempotency_core::{Acquired, Fence, Prior, Record, Snapshot, State, Timestamp};
+
+use crate::call::{Answer, Call};
+use crate::rule::Broken;
+
+/// When a call was carried out on the store's clock: at some moment from `from` to `to`, both
+/// included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The earliest moment.
+    pub from: Timestamp,
+    /// The latest.
+    pub to: Timestamp,
+}
+
+impl Window {
+    /// Exactly then.
+    #[must_use]
+    pub const fn at(now: Timestamp) -> Self {
+        Self { from: now, to: now }
+    }
+
+    /// Wider by so much on both sides, where two clocks are compared or times are rounded.
+    #[must_use]
+    pub fn widened(self, by: Duration) -> Self {
+        Self { from: earlier(self.from, by), to: self.to.plus(by) }
+    }
+}
+
+/// What may be kept under one key, as far as the answers so far tell: one record, whose times are
+/// known exactly or within bounds.
+///
+/// A store in process, on a clock that the test holds, is believed exactly. A server is asked at a
+/// moment that is known only to lie between sending and being answered; then the record is kept
+/// twice, with the earliest and the latest times that it may have, and an answer is right if some
+/// moment and some times in between give it. The answers themselves are the
+/// [moves](idempotency_core::moves)', by [`Call::by_the_moves`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belief {
+    /// The record with the earliest times it may have.
+    early: Option<Box<Record>>,
+    /// The same with the latest.
+    late: Option<Box<Record>>,
+    /// Whether the store may have dropped it, as its time had come once.
+    may_be_gone: bool,
+}
+
+/// One way in which a call may have met the key.
+struct Meeting {
+    early: Option<Record>,
+    at_earliest: Timestamp,
+    late: Option<Record>,
+    at_latest: Timestamp,
+}
+
+impl Belief {
+    /// Takes in a call and its answer.
+    ///
+    /// # Errors
+    /// [`Broken`], with the rule that the answer breaks; what is believed stays as it was.
+    pub fn step(&mut self, call: &Call, window: Window, found: &Answer) -> Result<(), Box<Broken>> {
+        self.pass(window.to);
+        let fence = found.granted().map_or(Fence::default(), |grant| grant.lock.fence);
+        let mut expected: Option<(Answer, Timestamp)> = None;
+        for meeting in self.meetings(window) {
+            let earliest = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence);
+            let latest = call.by_the_moves(meeting.late.as_ref(), meeting.at_latest, fence);
+            if fits(&earliest.answer, &latest.answer, found, &meeting, window) {
+                let changed = earliest.write.is_some();
+                match snapshot(found) {
+                    // It tells the times exactly.
+                    Some(told) => *self = Self { may_be_gone: self.may_be_gone, ..Self::exactly(told.record.clone()) },
+                    None if changed || meeting.early.is_some() => {
+                        self.early = earliest.write.or(meeting.early).map(Box::new);
+                        self.late = latest.write.or(meeting.late).map(Box::new);
+                    }
+                    None => {}
+                }
+                self.may_be_gone &= !changed;
+                self.pass(window.to);
+                return Ok(());
+            }
+            // Of several meetings, the likeliest is shown: one that gives the same kind of answer.
+            let same_kind = std::mem::discriminant(&earliest.answer) == std::mem::discriminant(found);
+            if expected.is_none() || same_kind {
+                expected.get_or_insert((earliest.answer, meeting.at_earliest));
+            }
+        }
+        let (answer, now) = expected.unwrap_or((Answer::Found(None), window.from));
+        Err(Box::new(Broken::new(call, now, self.early.as_deref(), answer, found)))
+    }
+
+    /// Takes in a call of which nobody knows when, or whether, it was carried out: as if it was, then.
+    #[must_use]
+    pub fn after(&self, call: &Call, window: Window, fence: Fence) -> Vec<Self> {
+        let meetings = self.meetings(window).into_iter();
+        let mut after: Vec<Self> = meetings
+            .filter_map(|meeting| {
+                let early = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence).write?;
+                let late = call.by_the_moves(meeting.late.as_ref(), meeting.at_latest, fence).write?;
+                Some(Self { early: Some(Box::new(early)), late: Some(Box::new(late)), may_be_gone: false })
+            })
+            .collect();
+        after.dedup();
+        after
+    }
+
+    /// Takes in that the store's clock has shown this time: what expired by then may be gone.
+    pub fn pass(&mut self, now: Timestamp) {
+        self.may_be_gone |= self.early.as_ref().is_some_and(|record| record.forgotten_at() <= now);
+    }
+
+    /// The record as it is kept, expired or not, with its earliest times.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.early.as_deref()
+    }
+
+    fn exactly(record: Record) -> Self {
+        let record = Box::new(record);
+        Self { early: Some(record.clone()), late: Some(record), may_be_gone: false }
+    }
+
+    /// The ways in which a call within `window` may meet the key: one for each phase that it can be in.
+    fn meetings(&self, window: Window) -> Vec<Meeting> {
+        let absent = || Meeting { early: None, at_earliest: window.from, late: None, at_latest: window.to };
+        let (Some(early), Some(late)) = (&self.early, &self.late) else { return vec![absent()] };
+        let (first, last) = (turns(early), turns(late));
+        let mut meetings = Vec::with_capacity(2);
+        for phase in 0..first.len() {
+            let began_by = phase.checked_sub(1).map_or(Timestamp::default(), |before| first[before]);
+            if began_by > window.to || window.from >= last[phase] {
+                continue;
+            }
+            // Met in this phase, it cannot have left it before, nor entered it later.
+            let early = moved(early, first[phase], first[phase].max(window.from.plus(MICRO)));
+            let entered = phase.checked_sub(1).map(|before| (last[before], last[before].min(window.to)));
+            let late = entered.map_or_else(|| (**late).clone(), |(from, to)| moved(late, from, to));
+            let until = turns(&late)[phase];
+            meetings.push(Meeting {
+                early: Some(early),
+                at_earliest: began_by.max(window.from),
+                at_latest: window.to.min(earlier(until, MICRO)),
+                late: Some(late),
+            });
+        }
+        let forgotten = first.last().is_some_and(|forgotten| *forgotten <= window.to);
+        if forgotten || self.may_be_gone {
+            meetings.push(absent());
+        }
+        meetings
+    }
+}
+
+const MICRO: Duration = Duration::from_micros(1);
+
+/// When a record enters its next phases: lapses and is forgotten, or is forgotten.
+fn turns(record: &Record) -> Vec<Timestamp> {
+    match record.state {
+        State::InProgress { lease_until, .. } => vec![lease_until, record.forgotten_at()],
+        State::Unknown { until } | State::Released { until } | State::Completed { until, .. } => vec![until],
+    }
+}
+
+/// The record with its times moved as one of its turns moves.
+fn moved(record: &Record, from: Timestamp, to: Timestamp) -> Record {
+    let mut record = record.clone();
+    let shift = |time: &mut Timestamp| *time = earlier(time.plus(from.until(to)), to.until(from));
+    match &mut record.state {
+        State::InProgress { lease_until: time, .. }
+        | State::Unknown { until: time }
+        | State::Released { until: time }
+        | State::Completed { until: time, .. } => shift(time),
+    }
+    record
+}
+
+fn earlier(time: Timestamp, by: Duration) -> Timestamp {
+    let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+    Timestamp::from_micros(time.as_micros().saturating_sub(by))
+}
+
+fn snapshot(answer: &Answer) -> Option<&Snapshot> {
+    match answer {
+        Answer::Found(Some(found)) | Answer::Acquired(Acquired::Completed(found)) => Some(found),
+        Answer::Found(None) | Answer::Acquired(_) | Answer::Held(_) => None,
+    }
+}
+
+fn fits(earliest: &Answer, latest: &Answer, found: &Answer, meeting: &Meeting, window: Window) -> bool {
+    if let (Some(early), Some(late), Some(found)) = (snapshot(earliest), snapshot(latest), snapshot(found)) {
+        return (window.from..=window.to).contains(&found.now)
+            && lies_between(&early.record, &found.record, &late.record);
+    }
+    match (earliest, latest, found) {
+        (
+            Answer::Acquired(Acquired::Acquired(early)),
+            Answer::Acquired(Acquired::Acquired(late)),
+            Answer::Acquired(Acquired::Acquired(found)),
+        ) => {
+            (early.lock, early.attempt) == (found.lock, found.attempt)
+                && prior_lies_between(early.prior.as_ref(), found.prior.as_ref(), late.prior.as_ref())
+        }
+        (
+            Answer::Acquired(Acquired::InProgress { attempt: early, .. }),
+            _,
+            Answer::Acquired(Acquired::InProgress { attempt, remaining }),
+        ) => {
+            let lease =
+                |record: &Option<Record>| record.as_ref().map_or(Timestamp::default(), |record| turns(record)[0]);
+            let shortest = window.to.until(lease(&meeting.early));
+            let longest = window.from.until(lease(&meeting.late));
+            early == attempt && (shortest..=longest).contains(remaining)
+        }
+        (
+            Answer::Acquired(Acquired::Unknown { prior: early, on_unknown: policy }),
+            Answer::Acquired(Acquired::Unknown { prior: late, .. }),
+            Answer::Acquired(Acquired::Unknown { prior: found, on_unknown }),
+        ) => policy == on_unknown && prior_lies_between(Some(early), Some(found), Some(late)),
+        _ => earliest == found,
+    }
+}
+
+/// Whether a record is the expected one, its times included, as far as those are known.
+fn lies_between(early: &Record, found: &Record, late: &Record) -> bool {
+    let (early_times, found_times, late_times) = (times(early), times(found), times(late));
+    timeless(early) == timeless(found)
+        && early_times.iter().zip(&found_times).all(|(early, found)| early <= found)
+        && found_times.iter().zip(&late_times).all(|(found, late)| found <= late)
+}
+
+fn prior_lies_between(early: Option<&Prior>, found: Option<&Prior>, late: Option<&Prior>) -> bool {
+    let Some(found) = found else { return early.is_none() };
+    let (Some(early), Some(late)) = (early, late) else { return false };
+    let what = |prior: &Prior| (prior.attempt, prior.fence, prior.ended);
+    what(early) == what(found)
+        && (early.ended_at..=late.ended_at).contains(&found.ended_at)
+        && (early.remembered_until..=late.remembered_until).contains(&found.remembered_until)
+}
+
+fn each_time(record: &mut Record, mut visit: impl FnMut(&mut Timestamp)) {
+    visit(&mut record.acquired_at);
+    if let Some(prior) = &mut record.prior {
+        visit(&mut prior.ended_at);
+        visit(&mut prior.remembered_until);
+    }
+    match &mut record.state {
+        State::InProgress { lease_until: time, .. }
+        | State::Unknown { until: time }
+        | State::Released { until: time } => {
+            visit(time);
+        }
+        State::Completed { at, until, .. } => {
+            visit(at);
+            visit(until);
+        }
+    }
+}
+
+fn times(record: &Record) -> Vec<Timestamp> {
+    let mut times = Vec::with_capacity(5);
+    each_time(&mut record.clone(), |time| times.push(*time));
+    times
+}
+
+fn timeless(record: &Record) -> Record {
+    let mut record = record.clone();
+    each_time(&mut record, |time| *time = Timestamp::default());
+    record
+}

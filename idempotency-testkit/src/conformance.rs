@@ -1,0 +1,1 @@
+//! Holds any store to the contract, case by case.

@@ -1,0 +1,1 @@
+//! A layer that disturbs the calls to a store.

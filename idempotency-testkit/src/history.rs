@@ -1,0 +1,1 @@
+//! Whether a recorded history of calls can be true.

@@ -1,0 +1,1 @@
+//! The moves explored, and any store driven beside them.

@@ -1,0 +1,1 @@
+//! Timelines of schedules, for people.

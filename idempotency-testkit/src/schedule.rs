@@ -1,0 +1,1 @@
+//! A deterministic scheduler for services that use a store.
