@@ -4,6 +4,7 @@ mod belief;
 mod call;
 mod reference;
 mod rule;
+mod seed;
 
 pub mod conformance;
 pub mod faults;

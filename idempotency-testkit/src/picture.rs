@@ -1,1 +1,15 @@
 //! Timelines of schedules, for people.
+
+use std::fmt::Write;
+
+use crate::schedule::Trace;
+
+/// The timeline as text.
+#[must_use]
+pub fn text(trace: &Trace) -> String {
+    let mut text = String::new();
+    for step in &trace.steps {
+        let _ = writeln!(text, "{:?} {}: {}", step.at, step.event, step.text);
+    }
+    text
+}

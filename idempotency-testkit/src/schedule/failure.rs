@@ -1,0 +1,96 @@
+//! What is told of a schedule that breaks a rule.
+
+use std::fmt;
+
+use super::event::{Event, Schedule};
+use super::referee::Violation;
+use super::run::Ended;
+use super::trace::Trace;
+use crate::rule::Rule;
+use crate::{picture, seed};
+
+/// A schedule that breaks a property: its text is a report for people.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What is broken.
+    pub violation: Violation,
+    /// What happened, step by step.
+    pub trace: Trace,
+    /// The steps, to run again.
+    pub schedule: Schedule,
+    /// The seed of the random schedules; `None` where all were explored, or one was replayed.
+    pub seed: Option<u64>,
+    /// How many schedules were tried until one broke.
+    pub tried: u64,
+}
+
+/// How a schedule was found.
+pub(super) struct Found {
+    pub(super) seed: Option<u64>,
+    pub(super) tried: u64,
+}
+
+impl Failure {
+    pub(super) fn new(told: Ended, ended: &Ended, Found { seed, tried }: Found) -> Self {
+        let untold = || {
+            Violation {
+            rule: Rule::RowsAreAnswered,
+            what: "a schedule failed once, and not when it was run again: the service does something that the schedule does not rule, such as an unbiased `select!`, a thread of its own, or a random choice".into(),
+        }
+        };
+        let violation = told.violation.or_else(|| ended.violation.clone()).unwrap_or_else(untold);
+        let mut trace = told.trace.unwrap_or_default();
+        trace.broken = Some(violation.clone());
+        Self { violation, trace, schedule: Schedule(told.steps), seed, tried }
+    }
+
+    pub(super) fn gone(seed: u64, tried: u32) -> Self {
+        let ended = Ended { steps: Vec::new(), violation: None, trace: None };
+        let told = Ended { steps: Vec::new(), violation: None, trace: None };
+        Self::new(told, &ended, Found { seed: Some(seed), tried: u64::from(tried) })
+    }
+
+    pub(super) fn aborted(seed: u64, tried: u32, why: &str) -> Self {
+        let mut failure = Self::gone(seed, tried);
+        failure.violation.what = format!("no requests could be drawn from the strategy: {why}");
+        failure
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Violation { rule, what } = &self.violation;
+        writeln!(f, "a schedule breaks the rule \"{rule}\": {}", rule.promise())?;
+        for line in what.lines() {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "\n{}", picture::text(&self.trace))?;
+        writeln!(f, "the schedule, in {} steps: \"{}\"", self.schedule.0.len(), self.schedule)?;
+        match self.seed {
+            Some(found) => {
+                writeln!(f, "found as number {} of the random ones, then made as short as it could be", self.tried)?;
+                writeln!(f, "again, the whole search:   {}={found} cargo test …", seed::SEED)?;
+            }
+            None => writeln!(f, "found as number {}", self.tried)?,
+        }
+        write!(f, "again, this one alone:     .replay(&[request], \"…the schedule…\", service)")
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A schedule that was written down, and does not fit any more.
+pub(super) struct Misfit<'a> {
+    pub(super) steps: &'a [Event],
+    pub(super) at: usize,
+    pub(super) enabled: Vec<Event>,
+}
+
+impl fmt::Display for Misfit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, at, enabled } = self;
+        write!(f, "the schedule no longer fits the service: its step {}, `{}`, cannot happen. ", at + 1, steps[*at])?;
+        write!(f, "What can: {}", Schedule(enabled.clone()))
+    }
+}

@@ -1,0 +1,402 @@
+//! The calls on their way between the clients, the store and the world outside.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use idempotency_core::{Clock, Fence, IdempotencyStore, Key, StoreError, StoreErrorKind};
+
+use super::clock::SimClock;
+use super::effects::EffectError;
+use super::event::Flight;
+use super::referee::Referee;
+use crate::call::{Answer, Call};
+
+/// The network of one run, shared by its clients.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<Net>>);
+
+/// What is called.
+#[derive(Clone, Debug)]
+pub(super) enum Cargo {
+    /// The store.
+    Store { key: Key, call: Call },
+    /// The world outside, to have an effect.
+    Effect { key: Key, fence: Option<Fence> },
+    /// The world outside, to look.
+    Look { key: Key, fence: Fence },
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Store(Result<Answer, StoreError>),
+    Outside(Result<bool, EffectError>),
+}
+
+type Making = Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + Send>>;
+
+pub(super) enum Stage {
+    /// On its way to the store.
+    Sent,
+    /// The store is at it, and has come to an await point.
+    Making(Making, Arc<Signal>),
+    /// Its answer is on its way back.
+    Answered(Reply),
+    /// Its client has yet to take the answer.
+    Delivered(Reply),
+    /// Between two stages.
+    Moving,
+}
+
+/// One call on its way.
+pub(super) struct Airborne {
+    pub(super) flight: Flight,
+    pub(super) cargo: Cargo,
+    pub(super) stage: Stage,
+    /// Whether nobody waits for the answer any more.
+    pub(super) alone: bool,
+    waker: Option<Waker>,
+}
+
+pub(super) struct Net {
+    pub(super) store: Arc<dyn IdempotencyStore>,
+    pub(super) clock: SimClock,
+    pub(super) airborne: Vec<Airborne>,
+    pub(super) referee: Referee,
+    /// How many calls each client has made.
+    numbers: Vec<u8>,
+    /// Whose process is dead.
+    dead: Vec<bool>,
+    /// How often something happened that ends a wait.
+    pub(super) happened: u64,
+    pub(super) longest_lease: Duration,
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Net").field("calls", &self.numbers).finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    pub(super) fn store(self) -> Result<Answer, StoreError> {
+        match self {
+            Self::Store(answer) => answer,
+            Self::Outside(_) => Err(StoreError::new(StoreErrorKind::Internal, "schedule")),
+        }
+    }
+
+    pub(super) fn effect(self) -> Result<bool, EffectError> {
+        match self {
+            Self::Outside(answer) => answer,
+            Self::Store(_) => Err(EffectError::NoAnswer),
+        }
+    }
+}
+
+impl Airborne {
+    pub(super) const fn is_late(&self) -> bool {
+        self.alone && matches!(self.stage, Stage::Sent)
+    }
+}
+
+impl Shared {
+    pub(super) fn new(store: Arc<dyn IdempotencyStore>, clock: SimClock, referee: Referee) -> Self {
+        Self(Arc::new(Mutex::new(Net {
+            store,
+            clock,
+            airborne: Vec::new(),
+            referee,
+            numbers: Vec::new(),
+            dead: Vec::new(),
+            happened: 0,
+            longest_lease: Duration::ZERO,
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Net> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings a call to the store or the world outside, up to its answer or its next await point.
+    pub(super) fn carry(&self, flight: Flight) {
+        let mut net = self.lock();
+        let Some(at) = net.position(flight) else { return };
+        let stage = std::mem::replace(&mut net.airborne[at].stage, Stage::Moving);
+        let cargo = net.airborne[at].cargo.clone();
+        let Cargo::Store { key, call } = cargo else {
+            let reply = net.referee.outside(flight, &cargo);
+            return net.answered(flight, Reply::Outside(Ok(reply.unwrap_or(false))).or_stale(reply));
+        };
+        let (mut making, signal): (Making, _) = match stage {
+            Stage::Making(making, signal) => (making, signal),
+            Stage::Sent | Stage::Answered(_) | Stage::Delivered(_) | Stage::Moving => {
+                let now = net.clock.now();
+                net.referee.begun(flight, &key, now);
+                let (store, key, call) = (net.store.clone(), key.clone(), call.clone());
+                (Box::pin(async move { call.send(&key, &*store).await }), Signal::woken())
+            }
+        };
+        drop(net);
+        signal.wait();
+        let waker = Waker::from(signal.clone());
+        let polled = making.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut net = self.lock();
+        match polled {
+            Poll::Ready(answer) => {
+                let now = net.clock.now();
+                net.referee.answered(flight, &key, &call, now, &answer);
+                net.answered(flight, Reply::Store(answer));
+            }
+            Poll::Pending => {
+                if let Some(at) = net.position(flight) {
+                    net.airborne[at].stage = Stage::Making(making, signal);
+                }
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// A refusal, where the world outside gave no answer but that.
+    fn or_stale(self, answer: Option<bool>) -> Self {
+        if answer.is_none() { Self::Outside(Err(EffectError::Stale)) } else { self }
+    }
+}
+
+impl Net {
+    pub(super) fn position(&self, flight: Flight) -> Option<usize> {
+        self.airborne.iter().position(|one| one.flight == flight)
+    }
+
+    fn answered(&mut self, flight: Flight, reply: Reply) {
+        self.referee.tell(flight, &reply);
+        let Some(at) = self.position(flight) else { return };
+        if self.airborne[at].alone {
+            self.airborne.remove(at);
+        } else {
+            self.airborne[at].stage = Stage::Answered(reply);
+        }
+    }
+
+    /// Gives a client the answer to a call.
+    pub(super) fn deliver(&mut self, flight: Flight) {
+        let Some(at) = self.position(flight) else { return };
+        let Stage::Answered(reply) = std::mem::replace(&mut self.airborne[at].stage, Stage::Moving) else { return };
+        if let Cargo::Store { key, .. } = &self.airborne[at].cargo {
+            self.referee.delivered(flight, key, &reply);
+        }
+        self.hand_over(at, reply);
+    }
+
+    /// Tells a client that there is no answer; a call that was not made yet may be made late.
+    pub(super) fn lose(&mut self, flight: Flight) {
+        let Some(at) = self.position(flight) else { return };
+        let was_sent = matches!(self.airborne[at].stage, Stage::Sent);
+        let reply = self.airborne[at].cargo.failed(StoreErrorKind::InDoubt);
+        if was_sent {
+            // The client's half goes on as a call that has been answered, the other as a late one.
+            let late = Airborne {
+                flight: self.airborne[at].flight,
+                cargo: self.airborne[at].cargo.clone(),
+                stage: Stage::Sent,
+                alone: true,
+                waker: None,
+            };
+            self.airborne.push(late);
+        }
+        self.hand_over(at, reply);
+    }
+
+    /// Tells a client that a call failed with nothing done.
+    pub(super) fn fail(&mut self, flight: Flight) {
+        let Some(at) = self.position(flight) else { return };
+        let reply = self.airborne[at].cargo.failed(StoreErrorKind::Unavailable);
+        self.hand_over(at, reply);
+    }
+
+    fn hand_over(&mut self, at: usize, reply: Reply) {
+        let one = &mut self.airborne[at];
+        one.stage = Stage::Delivered(reply);
+        if let Some(waker) = one.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// A client's process dies: what it had sent may still arrive, and no answer reaches it.
+    pub(super) fn crash(&mut self, client: u8) {
+        let index = usize::from(client);
+        if self.dead.len() <= index {
+            self.dead.resize(index + 1, false);
+        }
+        self.dead[index] = true;
+        for one in self.airborne.iter_mut().filter(|one| one.flight.client == client) {
+            one.alone = true;
+        }
+        self.airborne.retain(|one| !one.alone || matches!(one.stage, Stage::Sent | Stage::Making(..)));
+    }
+
+    /// The store goes down: the calls it is at are lost.
+    pub(super) fn restart(&mut self) {
+        let lost: Vec<Flight> =
+            self.airborne.iter().filter(|one| matches!(one.stage, Stage::Making(..))).map(|one| one.flight).collect();
+        for flight in lost {
+            let Some(at) = self.position(flight) else { continue };
+            if self.airborne[at].alone {
+                self.airborne.remove(at);
+            } else {
+                let reply = self.airborne[at].cargo.failed(StoreErrorKind::InDoubt);
+                self.hand_over(at, reply);
+            }
+        }
+        self.referee.restarted();
+    }
+
+    fn is_dead(&self, client: u8) -> bool {
+        self.dead.get(usize::from(client)).copied().unwrap_or(false)
+    }
+}
+
+impl Cargo {
+    fn failed(&self, kind: StoreErrorKind) -> Reply {
+        match self {
+            Self::Store { call, .. } => {
+                Reply::Store(Err(StoreError::new(kind, call.method().name()).with_message("by the schedule")))
+            }
+            Self::Effect { .. } | Self::Look { .. } => Reply::Outside(Err(EffectError::NoAnswer)),
+        }
+    }
+}
+
+/// Sends a call on its way, and waits for its answer. A dead process's calls go nowhere.
+pub(super) fn launch(net: &Shared, client: u8, cargo: Cargo) -> Flying {
+    Flying { net: net.clone(), client, state: FlyingState::Grounded(cargo) }
+}
+
+/// A client's wait for an answer.
+pub(super) struct Flying {
+    net: Shared,
+    client: u8,
+    state: FlyingState,
+}
+
+enum FlyingState {
+    Grounded(Cargo),
+    Up(Flight),
+    Over,
+}
+
+impl Future for Flying {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let this = &mut *self;
+        let mut net = this.net.lock();
+        if net.is_dead(this.client) {
+            return Poll::Pending;
+        }
+        let flight = match std::mem::replace(&mut this.state, FlyingState::Over) {
+            FlyingState::Grounded(cargo) => {
+                let flight = net.next_flight(this.client);
+                if let Cargo::Store { call: Call::Acquire(claim), .. } = &cargo {
+                    net.longest_lease = net.longest_lease.max(claim.lease);
+                    net.referee.claimed(this.client, claim.owner);
+                }
+                if let Cargo::Effect { key, .. } = &cargo {
+                    net.referee.effect_sent(flight, key);
+                }
+                let waker = Some(cx.waker().clone());
+                net.airborne.push(Airborne { flight, cargo, stage: Stage::Sent, alone: false, waker });
+                net.happened += 1;
+                flight
+            }
+            FlyingState::Up(flight) => {
+                // A late twin has the same number; the client's own half is the one that is not alone.
+                let own = net.airborne.iter().position(|one| one.flight == flight && !one.alone);
+                let Some(at) = own else { return Poll::Pending };
+                match std::mem::replace(&mut net.airborne[at].stage, Stage::Moving) {
+                    Stage::Delivered(reply) => {
+                        net.airborne.remove(at);
+                        return Poll::Ready(reply);
+                    }
+                    stage => {
+                        net.airborne[at].stage = stage;
+                        net.airborne[at].waker = Some(cx.waker().clone());
+                    }
+                }
+                flight
+            }
+            FlyingState::Over => return Poll::Pending,
+        };
+        this.state = FlyingState::Up(flight);
+        Poll::Pending
+    }
+}
+
+impl Net {
+    fn next_flight(&mut self, client: u8) -> Flight {
+        let index = usize::from(client);
+        if self.numbers.len() <= index {
+            self.numbers.resize(index + 1, 0);
+        }
+        let number = self.numbers[index];
+        self.numbers[index] = number.saturating_add(1);
+        Flight { client, number }
+    }
+}
+
+/// Whoever waited has gone: the call itself goes on.
+impl Drop for Flying {
+    fn drop(&mut self) {
+        let FlyingState::Up(flight) = self.state else { return };
+        let mut net = self.net.lock();
+        let own = net.airborne.iter().position(|one| one.flight == flight && !one.alone);
+        if let Some(at) = own {
+            match net.airborne[at].stage {
+                Stage::Sent | Stage::Making(..) | Stage::Moving => net.airborne[at].alone = true,
+                Stage::Answered(_) | Stage::Delivered(_) => drop(net.airborne.remove(at)),
+            }
+        }
+    }
+}
+
+/// How long a store's own thread may take over a call before the run is given up.
+const OUTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Tells that a store's call can go on.
+#[derive(Debug)]
+pub(super) struct Signal {
+    woken: AtomicBool,
+    thread: Thread,
+}
+
+impl Signal {
+    fn woken() -> Arc<Self> {
+        Arc::new(Self { woken: AtomicBool::new(true), thread: thread::current() })
+    }
+
+    /// Waits, in real time, until the call can go on: a store may have handed it to a thread of its own.
+    fn wait(&self) {
+        let give_up_at = Instant::now() + OUTER_LIMIT;
+        while !self.woken.swap(false, Ordering::Acquire) {
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "the store made nothing of a call for {OUTER_LIMIT:?}: in a schedule, no timer of its own wakes it"
+            );
+            thread::park_timeout(left);
+        }
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}

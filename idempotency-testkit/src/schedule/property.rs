@@ -1,0 +1,350 @@
+//! A service's property: one effect a key, whatever the schedule.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::arbitrary::Arbitrary;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use super::bounds::Bounds;
+use super::clock::SimClock;
+use super::event::Schedule;
+use super::explorer::Explorer;
+use super::failure::{Failure, Found, Misfit};
+use super::referee::EffectRule;
+use super::run::{Ended, Handling, Plan, Simulated, run};
+use super::shrink::shortened;
+use super::source::{Replay, Script};
+use super::world::World;
+use crate::reference::ReferenceStore;
+use crate::seed;
+
+/// Holds a service to *one effect a key*, with any requests and [default](Property) settings.
+///
+/// # Panics
+/// Where a schedule breaks the property, with a report of the shortest that was found.
+#[track_caller]
+pub fn check<R, F, Fut, T, E>(service: F)
+where
+    R: Arbitrary + Clone + Debug + 'static,
+    F: Fn(World, R) -> Fut,
+    Fut: Future<Output = Result<T, E>> + 'static,
+    T: Debug,
+    E: Debug,
+{
+    Property::of(any::<R>()).check(service);
+}
+
+/// What a service is held to, and how hard it is tried.
+///
+/// Each run draws one or two requests, and sends each of them several times: at once, one after the
+/// other, after a crash, as the schedule has it. Every call to the store and to the world outside is a
+/// point where the schedule decides. When all is quiet again and a lease has gone by, each request
+/// comes once more. A run is right if
+///
+/// - the effect of each key was had once, or again only by an attempt that was told that the one
+///   before it is unknown (see [`EffectRule`]);
+/// - every answer of the store is the contract's;
+/// - every request ended in time, and nothing panicked.
+#[derive(Clone)]
+#[must_use = "a property is held to nothing before `check` or `explore`"]
+pub struct Property<S> {
+    requests: S,
+    plan: Plan,
+    copies: usize,
+    different: usize,
+    runs: u32,
+    seed: Option<u64>,
+}
+
+impl<S: Debug> Debug for Property<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { requests, plan, copies, runs, seed, .. } = self;
+        f.debug_struct("Property")
+            .field("requests", requests)
+            .field("bounds", &plan.bounds)
+            .field("copies", copies)
+            .field("runs", runs)
+            .field("seed", seed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A property was held over so many random schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passed {
+    /// How many.
+    pub schedules: u32,
+    /// From which seed.
+    pub seed: u64,
+}
+
+/// A property was held over all schedules within its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explored {
+    /// How many were run to their end.
+    pub schedules: u64,
+    /// How many were broken off, as they differ from one of those only in the order of steps that do
+    /// not touch each other.
+    pub same: u64,
+    /// The most steps that one had.
+    pub longest: usize,
+}
+
+impl<S> Property<S>
+where
+    S: Strategy,
+    S::Value: Clone + Debug + 'static,
+{
+    /// Requests drawn from a proptest strategy, `Just(request)` for a single one.
+    ///
+    /// By default a thousand schedules (a hundred times as many where `IDEMPOTENCY_SOAK` is set), three
+    /// copies of each request, all that [`Bounds::RANDOM`] allows to go wrong, over a
+    /// [`ReferenceStore`]; a request has ten minutes of simulated time.
+    pub fn of(requests: S) -> Self {
+        let plan = Plan {
+            make_store: Arc::new(|clock| Simulated::new(ReferenceStore::new(clock))),
+            bounds: Bounds::RANDOM,
+            rule: EffectRule::default(),
+            within: Duration::from_secs(600),
+            exchanges: true,
+        };
+        Self { requests, plan, copies: 3, different: 2, runs: seed::soaked(1000, 100), seed: None }
+    }
+
+    /// Sets how many times each request is sent, 1 to 20, beside the last one when all is quiet.
+    pub fn copies(self, copies: usize) -> Self {
+        Self { copies: copies.clamp(1, 20), ..self }
+    }
+
+    /// Sends a single request, and its copies, in a run: faster, and simpler to look at.
+    pub fn one_request(self) -> Self {
+        Self { different: 1, ..self }
+    }
+
+    /// Sets how many random schedules are tried.
+    pub fn runs(self, runs: u32) -> Self {
+        Self { runs, ..self }
+    }
+
+    /// Sets what may go wrong.
+    pub fn bounds(mut self, bounds: Bounds) -> Self {
+        self.plan.bounds = bounds;
+        self
+    }
+
+    /// Holds the service to at most one effect a key, whatever happens: for *refuse*, and for *reconcile*
+    /// with a look that bars earlier attempts.
+    pub fn at_most_once(mut self) -> Self {
+        self.plan.rule = EffectRule::AtMostOnce;
+        self
+    }
+
+    /// Sets how long a request may take, in simulated time.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.plan.within = limit;
+        self
+    }
+
+    /// Sets the store that is simulated, made anew for each run, on the run's clock.
+    pub fn on_store(mut self, make: impl Fn(SimClock) -> Simulated + Send + Sync + 'static) -> Self {
+        self.plan.make_store = Arc::new(make);
+        self
+    }
+
+    /// Sets the seed of the random schedules; otherwise `IDEMPOTENCY_SEED`, or a new one.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Tries random schedules.
+    ///
+    /// # Panics
+    /// Where one breaks the property, with a report of the shortest that was found.
+    #[track_caller]
+    pub fn check<F, Fut, T, E>(self, service: F)
+    where
+        F: Fn(World, S::Value) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        if let Err(failure) = self.try_check(service) {
+            panic!("{failure}");
+        }
+    }
+
+    /// As [`Property::check`], without the panic.
+    ///
+    /// # Errors
+    /// [`Failure`], with the shortest schedule that was found.
+    pub fn try_check<F, Fut, T, E>(self, service: F) -> Result<Passed, Box<Failure>>
+    where
+        F: Fn(World, S::Value) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        let seed = self.seed.unwrap_or_else(seed::from_environment);
+        let config =
+            Config { cases: self.runs, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let number = prop_oneof![3 => Just(0_u8), 2 => 1_u8..=64];
+        let cases = (vec(self.requests, 1..=self.different), vec(number, 0..40));
+        let plan = self.plan;
+        let sent = Sent { copies: self.copies, service: &service };
+        let (mut tried, mut failed) = (0, false);
+        let counted = (std::cell::Cell::new(tried), std::cell::Cell::new(failed));
+        let outcome = runner.run(&cases, |(requests, script)| {
+            if !counted.1.get() {
+                counted.0.set(counted.0.get() + 1);
+            }
+            match sent.run(&plan, &requests, &mut Script::new(&script), false).violation {
+                None => Ok(()),
+                Some(violation) => {
+                    counted.1.set(true);
+                    Err(TestCaseError::fail(violation.what))
+                }
+            }
+        });
+        (tried, failed) = (counted.0.get(), counted.1.get());
+        match outcome {
+            Ok(()) if !failed => Ok(Passed { schedules: tried, seed }),
+            Ok(()) => Err(Box::new(Failure::gone(seed, tried))),
+            Err(TestError::Fail(_, (requests, script))) => {
+                let run = |script: &[u8]| sent.run(&plan, &requests, &mut Script::new(script), false);
+                let first = run(&script);
+                let (script, ended) = shortened(script, first, run);
+                let told = sent.run(&plan, &requests, &mut Script::new(&script), true);
+                let found = Found { seed: Some(seed), tried: u64::from(tried) };
+                Err(Box::new(Failure::new(told, &ended, found)))
+            }
+            Err(TestError::Abort(why)) => Err(Box::new(Failure::aborted(seed, tried, &why.to_string()))),
+        }
+    }
+
+    /// Runs **all** schedules of one request's copies within the bounds, [`Bounds::EXHAUSTIVE`] unless
+    /// others were set, but for those that differ only in the order of independent steps.
+    ///
+    /// The copies must not share anything but the world: two steps of different clients are taken to be
+    /// independent unless both reach the store, or the world outside, under the same key.
+    ///
+    /// # Errors
+    /// [`Failure`], with the first schedule that breaks the property.
+    ///
+    /// # Panics
+    /// Where the service does something that the schedule does not rule, so that the same steps lead
+    /// elsewhere.
+    pub fn explore<F, Fut, T, E>(self, request: S::Value, service: F) -> Result<Explored, Box<Failure>>
+    where
+        F: Fn(World, S::Value) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        let mut plan = self.plan;
+        plan.exchanges = false;
+        if plan.bounds == Bounds::RANDOM {
+            plan.bounds = Bounds::EXHAUSTIVE;
+        }
+        let sent = Sent { copies: self.copies, service: &service };
+        let requests = [request];
+        let mut explorer = Explorer::default();
+        let mut explored = Explored { schedules: 0, same: 0, longest: 0 };
+        loop {
+            let same = explorer.same;
+            let ended = sent.run(&plan, &requests, &mut explorer, false);
+            if explorer.same == same {
+                explored.schedules += 1;
+                explored.longest = explored.longest.max(ended.steps.len());
+            }
+            if ended.violation.is_some() {
+                let told = sent.run(&plan, &requests, &mut Replay::new(&ended.steps), true);
+                let found = Found { seed: None, tried: explored.schedules };
+                return Err(Box::new(Failure::new(told, &ended, found)));
+            }
+            if !explorer.next() {
+                explored.same = explorer.same;
+                return Ok(explored);
+            }
+        }
+    }
+
+    /// Runs one schedule again, as a failure printed it.
+    ///
+    /// # Errors
+    /// [`Failure`] where it still breaks the property.
+    ///
+    /// # Panics
+    /// Where the schedule is none, or no longer fits the service.
+    pub fn replay<F, Fut, T, E>(self, requests: &[S::Value], schedule: &str, service: F) -> Result<(), Box<Failure>>
+    where
+        F: Fn(World, S::Value) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        let Schedule(steps) = schedule.parse().unwrap_or_else(|error| panic!("{error}"));
+        let sent = Sent { copies: self.copies, service: &service };
+        let mut plan = self.plan;
+        // A schedule of an exploration has no exchanges; then all that it may do is allowed.
+        plan.exchanges = steps.iter().any(|step| matches!(step, super::event::Event::Exchange(_)));
+        let mut source = Replay::new(&steps);
+        let told = sent.run(&plan, requests, &mut source, true);
+        if let Some((at, enabled)) = source.misfit {
+            panic!("{}", Misfit { steps: &steps, at, enabled });
+        }
+        match told.violation {
+            None => Ok(()),
+            Some(_) => {
+                let ended = Ended { steps: told.steps.clone(), violation: told.violation.clone(), trace: None };
+                Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1 })))
+            }
+        }
+    }
+}
+
+/// What is sent in a run, and who handles it.
+struct Sent<'a, F> {
+    copies: usize,
+    service: &'a F,
+}
+
+impl<F> Sent<'_, F> {
+    fn run<R, Fut, T, E>(
+        &self,
+        plan: &Plan,
+        requests: &[R],
+        source: &mut dyn super::source::Source,
+        tell: bool,
+    ) -> Ended
+    where
+        R: Clone + Debug,
+        F: Fn(World, R) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        let clients = requests.len() * (self.copies + 1);
+        // Copies of different requests come by turns; the last ones come last.
+        let request = |client: usize| &requests[client % requests.len()];
+        let handle = |world: World, client: usize| -> Handling {
+            let handling = (self.service)(world, request(client).clone());
+            Box::pin(async move {
+                match handling.await {
+                    Ok(value) => Ok(format!("{value:?}")),
+                    Err(error) => Err(format!("{error:?}")),
+                }
+            })
+        };
+        let told = tell.then(|| (0..clients).map(|client| format!("{:?}", request(client))).collect());
+        run(plan, clients, requests.len(), &handle, source, told)
+    }
+}

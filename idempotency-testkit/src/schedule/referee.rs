@@ -1,0 +1,241 @@
+//! Holds a run to the rules, call by call.
+
+use idempotency_core::{Fence, Grant, Key, Owner, StoreError, Timestamp};
+
+use super::event::Flight;
+use super::network::{Cargo, Reply};
+use super::teller::in_words;
+use crate::belief::{Belief, Window};
+use crate::call::{Answer, Call};
+use crate::rule::Rule;
+
+/// How often an effect may be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EffectRule {
+    /// Once a key; again only by an attempt that was told that the one before it is unknown. What *run
+    /// again*, the default policy, promises.
+    #[default]
+    ToldBeforeAgain,
+    /// Once a key, whatever happens: *refuse*, and *reconcile* with a look that bars.
+    AtMostOnce,
+}
+
+/// A rule that a run broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub rule: Rule,
+    /// What happened, in words.
+    pub what: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Referee {
+    rule: EffectRule,
+    beliefs: Vec<(Key, Belief)>,
+    /// The calls that the store is at.
+    open: Vec<(Flight, Key, Timestamp)>,
+    grants: Vec<(u8, Key, Grant)>,
+    /// The grants under which effects were sent off.
+    sent_under: Vec<(Flight, Option<Grant>)>,
+    effects: Vec<Effect>,
+    bars: Vec<(Key, Fence)>,
+    /// Whose claims they are.
+    owners: Vec<(Owner, u8)>,
+    /// What was answered, in words, where a trace is kept.
+    told: Option<Vec<(Flight, String)>>,
+    restarted: bool,
+    broken: Option<Violation>,
+}
+
+/// An effect that was had.
+#[derive(Clone, Debug)]
+pub(super) struct Effect {
+    pub(super) key: Key,
+    flight: Flight,
+    grant: Option<Grant>,
+}
+
+impl Referee {
+    pub(super) fn new(rule: EffectRule, telling: bool) -> Self {
+        Self {
+            rule,
+            beliefs: Vec::new(),
+            open: Vec::new(),
+            grants: Vec::new(),
+            sent_under: Vec::new(),
+            effects: Vec::new(),
+            bars: Vec::new(),
+            owners: Vec::new(),
+            told: telling.then(Vec::new),
+            restarted: false,
+            broken: None,
+        }
+    }
+
+    /// The first rule that was broken.
+    pub(super) fn take_broken(&mut self) -> Option<Violation> {
+        self.broken.take()
+    }
+
+    pub(super) fn breaks(&mut self, rule: Rule, what: impl FnOnce() -> String) {
+        if self.broken.is_none() {
+            self.broken = Some(Violation { rule, what: what() });
+        }
+    }
+
+    /// The keys that the store was asked about, with what is believed of each.
+    pub(super) fn beliefs(&self) -> &[(Key, Belief)] {
+        &self.beliefs
+    }
+
+    pub(super) fn effects_under(&self, key: &Key) -> usize {
+        self.effects.iter().filter(|effect| effect.key.as_str() == key.as_str()).count()
+    }
+
+    /// The client whose claim has this owner.
+    pub(super) fn owner(&self, owner: Owner) -> Option<u8> {
+        self.owners.iter().find(|(known, _)| *known == owner).map(|(_, client)| *client)
+    }
+
+    pub(super) fn claimed(&mut self, client: u8, owner: Owner) {
+        if self.owner(owner).is_none() {
+            self.owners.push((owner, client));
+        }
+    }
+
+    /// Notes an answer in words, where a trace is kept.
+    pub(super) fn tell(&mut self, flight: Flight, reply: &Reply) {
+        if let Some(told) = &mut self.told {
+            told.push((flight, in_words(reply)));
+        }
+    }
+
+    pub(super) fn told(&self, flight: Flight) -> Option<&str> {
+        self.told.iter().flatten().rev().find(|(told, _)| *told == flight).map(|(_, words)| words.as_str())
+    }
+
+    pub(super) fn begun(&mut self, flight: Flight, key: &Key, now: Timestamp) {
+        self.open.push((flight, key.clone(), now));
+    }
+
+    /// The store has answered a call.
+    pub(super) fn answered(
+        &mut self,
+        flight: Flight,
+        key: &Key,
+        call: &Call,
+        now: Timestamp,
+        answer: &Result<Answer, StoreError>,
+    ) {
+        self.open.retain(|(open, ..)| *open != flight);
+        let Ok(answer) = answer else { return };
+        let belief = self.belief(key);
+        if let Err(broken) = belief.step(call, Window::at(now), answer) {
+            let rule = if self.restarted { Rule::AcknowledgedIsDurable } else { broken.rule };
+            self.breaks(rule, || broken.to_string());
+        }
+    }
+
+    fn belief(&mut self, key: &Key) -> &mut Belief {
+        let at = self.beliefs.iter().position(|(known, _)| known.as_str() == key.as_str()).unwrap_or_else(|| {
+            self.beliefs.push((key.clone(), Belief::default()));
+            self.beliefs.len() - 1
+        });
+        &mut self.beliefs[at].1
+    }
+
+    /// A client has been given an answer.
+    pub(super) fn delivered(&mut self, flight: Flight, key: &Key, reply: &Reply) {
+        if let Reply::Store(Ok(answer)) = reply
+            && let Some(grant) = answer.granted()
+        {
+            self.grants.push((flight.client, key.clone(), grant));
+        }
+    }
+
+    pub(super) fn effect_sent(&mut self, flight: Flight, key: &Key) {
+        let grants = self.grants.iter().rev();
+        let under = grants
+            .filter(|(client, ..)| *client == flight.client)
+            .find(|(_, held, _)| held.as_str() == key.as_str())
+            .map(|(.., grant)| *grant);
+        self.sent_under.push((flight, under));
+    }
+
+    /// The world outside is called. `None` where it refuses.
+    pub(super) fn outside(&mut self, flight: Flight, cargo: &Cargo) -> Option<bool> {
+        match cargo {
+            Cargo::Effect { key, fence } => {
+                let bar = self.bars.iter().find(|(barred, _)| barred.as_str() == key.as_str()).map(|(_, bar)| *bar);
+                if fence.is_some_and(|fence| bar.is_some_and(|bar| fence < bar)) {
+                    return None;
+                }
+                if let Some(fence) = fence {
+                    self.bar(key, *fence);
+                }
+                self.had(flight, key);
+                Some(true)
+            }
+            Cargo::Look { key, fence } => {
+                self.bar(key, *fence);
+                Some(self.effects_under(key) > 0)
+            }
+            Cargo::Store { .. } => Some(false),
+        }
+    }
+
+    fn bar(&mut self, key: &Key, fence: Fence) {
+        match self.bars.iter_mut().find(|(barred, _)| barred.as_str() == key.as_str()) {
+            Some((_, bar)) => *bar = fence.max(*bar),
+            None => self.bars.push((key.clone(), fence)),
+        }
+    }
+
+    fn had(&mut self, flight: Flight, key: &Key) {
+        let grant = self.sent_under.iter().find(|(sent, _)| *sent == flight).and_then(|(_, grant)| *grant);
+        let effect = Effect { key: key.clone(), flight, grant };
+        let before: Vec<Effect> = self.effects.iter().filter(|one| one.key.as_str() == key.as_str()).cloned().collect();
+        self.effects.push(effect.clone());
+        for other in before {
+            if let Some((rule, why)) = self.clash(&other, &effect) {
+                let what = format!(
+                    "{key} had its effect twice: by client {} ({}) and by client {} ({}); {why}",
+                    other.flight.client,
+                    under(other.grant),
+                    effect.flight.client,
+                    under(effect.grant)
+                );
+                return self.breaks(rule, || what);
+            }
+        }
+    }
+
+    /// Why two effects of a key may not both be, if they may not.
+    fn clash(&self, one: &Effect, other: &Effect) -> Option<(Rule, &'static str)> {
+        if self.rule == EffectRule::AtMostOnce {
+            return Some((Rule::OneEffect, "it was to have it at most once"));
+        }
+        let (Some(one), Some(other)) = (one.grant, other.grant) else {
+            return Some((Rule::OneEffect, "not each of them held a lock on it"));
+        };
+        if one.lock == other.lock {
+            return Some((Rule::OneEffect, "both were the same attempt's"));
+        }
+        let later = if one.lock.fence < other.lock.fence { other } else { one };
+        let untold = later.prior.is_none();
+        untold.then_some((Rule::ToldBeforeAgain, "the later attempt was not told that the one before it is unknown"))
+    }
+
+    pub(super) const fn restarted(&mut self) {
+        self.restarted = true;
+    }
+}
+
+fn under(grant: Option<Grant>) -> String {
+    match grant {
+        Some(grant) => format!("attempt {}, fence {}", grant.attempt, grant.lock.fence),
+        None => "without a lock".into(),
+    }
+}

@@ -1,0 +1,463 @@
+//! One run, from the first step to the last.
+
+// A run and all that it drives live on one thread.
+#![allow(clippy::future_not_send)]
+
+use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use idempotency_core::{Clock, IdempotencyStore, Key, defaults};
+use tokio::runtime::Builder;
+use tokio::time::{advance, sleep};
+
+use super::bounds::Bounds;
+use super::clock::SimClock;
+use super::event::{Event, Flight};
+use super::network::{Cargo, Shared, Stage};
+use super::referee::{EffectRule, Referee, Violation};
+use super::source::{Source, Touch};
+use super::teller::Teller;
+use super::trace::{Then, Trace};
+use super::world::World;
+use crate::rule::Rule;
+
+/// A client's request, being handled.
+pub(super) type Handling = Pin<Box<dyn Future<Output = Result<String, String>>>>;
+
+/// Makes the store of a run.
+pub(super) type MakeStore = Arc<dyn Fn(SimClock) -> Simulated + Send + Sync>;
+
+/// The store of a run.
+#[derive(Clone)]
+pub struct Simulated {
+    store: Arc<dyn IdempotencyStore>,
+    restart: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulated").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Simulated {
+    /// A store that never goes down.
+    pub fn new(store: impl IdempotencyStore) -> Self {
+        Self { store: Arc::new(store), restart: None }
+    }
+
+    /// A store that can go down and come up again: `restart` leaves it as it then is.
+    #[must_use]
+    pub fn with_restart(mut self, restart: impl Fn() + Send + Sync + 'static) -> Self {
+        self.restart = Some(Arc::new(restart));
+        self
+    }
+}
+
+/// What a run is made of, beside its schedule.
+#[derive(Clone)]
+pub(super) struct Plan {
+    pub(super) make_store: MakeStore,
+    pub(super) bounds: Bounds,
+    pub(super) rule: EffectRule,
+    /// How long a request may take.
+    pub(super) within: Duration,
+    /// Whether a call and its answer may go in one step.
+    pub(super) exchanges: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) steps: Vec<Event>,
+    pub(super) violation: Option<Violation>,
+    pub(super) trace: Option<Trace>,
+}
+
+/// More steps than any run of a service that ends.
+const MOST_STEPS: usize = 600;
+
+/// A client's process.
+struct Client {
+    handling: Option<Handling>,
+    begun: bool,
+    crashed: bool,
+    flag: Arc<Flag>,
+}
+
+impl Client {
+    const fn is_running(&self) -> bool {
+        self.begun && !self.crashed && self.handling.is_some()
+    }
+}
+
+pub(super) struct Run<'a> {
+    plan: &'a Plan,
+    left: Bounds,
+    net: Shared,
+    clock: SimClock,
+    restart: Option<Arc<dyn Fn() + Send + Sync>>,
+    clients: Vec<Client>,
+    /// The clients that come last, when all others are done and nothing goes wrong any more.
+    last_from: usize,
+    waker: Arc<Mutex<Option<Waker>>>,
+    teller: Option<Teller>,
+    steps: Vec<Event>,
+}
+
+/// Runs one schedule: `handle` makes a request's future, for the client given. The last `last` clients
+/// come when all is quiet again.
+pub(super) fn run(
+    plan: &Plan,
+    clients: usize,
+    last: usize,
+    handle: &dyn Fn(World, usize) -> Handling,
+    source: &mut dyn Source,
+    tell: Option<Vec<String>>,
+) -> Ended {
+    // Delays with jitter are drawn from this generator, which is the thread's own.
+    fastrand::seed(7);
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime could be made: {error}"));
+    runtime.block_on(async {
+        let clock = SimClock::new();
+        let Simulated { store, restart } = (plan.make_store)(clock.clone());
+        let net = Shared::new(store, clock.clone(), Referee::new(plan.rule, tell.is_some()));
+        let waker = Arc::new(Mutex::new(None));
+        let new_client = |_| Client {
+            handling: None,
+            begun: false,
+            crashed: false,
+            flag: Arc::new(Flag { woken: AtomicBool::new(true), main: waker.clone() }),
+        };
+        let mut run = Run {
+            plan,
+            left: plan.bounds,
+            net,
+            clock,
+            restart,
+            clients: (0..clients).map(new_client).collect(),
+            last_from: clients - last,
+            waker: waker.clone(),
+            teller: tell.map(|requests| Teller::new(clients, requests)),
+            steps: Vec::new(),
+        };
+        let violation = run.carry_out(handle, source).await;
+        let trace = run.teller.take().map(|teller| teller.finish(violation.clone()));
+        // What still runs is dropped with its processes: its calls go nowhere.
+        for client in 1..=run.clients.len() {
+            run.net.lock().crash(u8::try_from(client).unwrap_or(u8::MAX));
+        }
+        run.clients.clear();
+        Ended { steps: std::mem::take(&mut run.steps), violation, trace }
+    })
+}
+
+impl Run<'_> {
+    async fn carry_out(
+        &mut self,
+        handle: &dyn Fn(World, usize) -> Handling,
+        source: &mut dyn Source,
+    ) -> Option<Violation> {
+        loop {
+            let enabled = self.enabled(source.is_done());
+            if enabled.is_empty() {
+                return None;
+            }
+            let chosen = source.choose(&enabled, &|event| self.touches(event))?;
+            let event = enabled[chosen];
+            if chosen > 0 {
+                let late = event.flight().is_some_and(|flight| self.is_late(flight));
+                self.left.take(event, late);
+            }
+            self.steps.push(event);
+            if let Some(teller) = &mut self.teller {
+                teller.before(event, &self.net, self.clock.elapsed());
+            }
+            self.happen(event, handle).await;
+            if let Some(teller) = &mut self.teller {
+                teller.after(event, &self.net, self.clock.now());
+            }
+            let mut net = self.net.lock();
+            if self.steps.len() > MOST_STEPS {
+                net.referee.breaks(Rule::RequestsEnd, || format!("a request goes on and on: {MOST_STEPS} steps"));
+            }
+            if let Some(violation) = net.referee.take_broken() {
+                return Some(violation);
+            }
+        }
+    }
+
+    /// What can happen next; first, what does if nothing goes wrong.
+    fn enabled(&self, quiet: bool) -> Vec<Event> {
+        let net = self.net.lock();
+        let left = if quiet { Bounds::NONE } else { self.left };
+        let mut flights: Vec<(Flight, bool)> = net
+            .airborne
+            .iter()
+            .filter(|one| !one.is_late() && !matches!(one.stage, Stage::Delivered(_) | Stage::Moving))
+            .map(|one| (one.flight, matches!(one.stage, Stage::Answered(_))))
+            .collect();
+        flights.truncate(32);
+        let next = self.clients.iter().position(|client| !client.begun).filter(|next| *next < self.last_from);
+        let running = self.clients.iter().any(Client::is_running);
+        let mut enabled = Vec::with_capacity(16);
+        let onward = |(flight, answered): (Flight, bool)| match answered {
+            true => Event::Deliver(flight),
+            false if self.plan.exchanges => Event::Exchange(flight),
+            false => Event::Carry(flight),
+        };
+        match (flights.first(), next) {
+            (Some(first), _) => enabled.push(onward(*first)),
+            (None, Some(next)) => enabled.push(Event::Begin(number(next))),
+            (None, None) if running => enabled.push(Event::Wait),
+            (None, None) => return self.afterwards(&net),
+        }
+        if quiet || self.clients[self.last_from..].iter().any(|last| last.begun) {
+            return enabled;
+        }
+        enabled.extend(flights.iter().skip(1).copied().map(onward));
+        if let (Some(next), false) = (next, flights.is_empty()) {
+            enabled.push(Event::Begin(number(next)));
+        }
+        for (flight, answered) in &flights {
+            let Some(at) = net.position(*flight) else { continue };
+            let one = &net.airborne[at];
+            let is_store = matches!(one.cargo, Cargo::Store { .. });
+            let sent = matches!(one.stage, Stage::Sent);
+            if self.plan.exchanges && !answered {
+                enabled.push(Event::Carry(*flight));
+            }
+            if left.losses > 0 && !one.alone && (sent || *answered) {
+                enabled.push(Event::Lose(*flight));
+            }
+            if left.failures > 0 && !one.alone && sent && is_store {
+                enabled.push(Event::Fail(*flight));
+            }
+        }
+        if left.late > 0 {
+            enabled.extend(net.airborne.iter().filter(|one| one.is_late()).map(|one| Event::Carry(one.flight)));
+        }
+        let running = || self.clients.iter().enumerate().filter(|(_, client)| client.is_running());
+        if left.crashes > 0 {
+            enabled.extend(running().map(|(at, _)| Event::Crash(number(at))));
+        }
+        if left.drops > 0 {
+            enabled.extend(running().map(|(at, _)| Event::Drop(number(at))));
+        }
+        let begun = self.clients.iter().any(|client| client.begun);
+        if begun && left.lapses > 0 {
+            enabled.push(Event::Lapse);
+        }
+        if left.waits > 0 && enabled[0] != Event::Wait && running().next().is_some() {
+            enabled.push(Event::Wait);
+        }
+        if begun && left.restarts > 0 && self.restart.is_some() {
+            enabled.push(Event::Restart);
+        }
+        if begun && left.clock_steps > 0 {
+            enabled.push(Event::StepBack);
+        }
+        enabled
+    }
+
+    /// When all are done, a lease goes by and then one more comes for each request.
+    fn afterwards(&self, net: &super::network::Net) -> Vec<Event> {
+        let Some(next) = self.clients.iter().position(|client| !client.begun) else { return Vec::new() };
+        let alone = net.airborne.iter().find(|one| one.alone && matches!(one.stage, Stage::Making(..)));
+        match alone {
+            Some(one) => vec![Event::Carry(one.flight)],
+            None if next == self.last_from && self.steps.last() != Some(&Event::Lapse) => vec![Event::Lapse],
+            None => vec![Event::Begin(number(next))],
+        }
+    }
+
+    async fn happen(&mut self, event: Event, handle: &dyn Fn(World, usize) -> Handling) {
+        match event {
+            Event::Begin(client) => {
+                let at = usize::from(client) - 1;
+                let handling = handle(World::new(self.net.clone(), client), at);
+                self.clients[at].handling = Some(handling);
+                self.clients[at].begun = true;
+            }
+            Event::Carry(flight) => self.net.carry(flight),
+            Event::Deliver(flight) => self.net.lock().deliver(flight),
+            Event::Exchange(flight) => {
+                self.net.carry(flight);
+                while self.is_making(flight) {
+                    self.settle().await;
+                    self.net.carry(flight);
+                }
+                self.net.lock().deliver(flight);
+            }
+            Event::Lose(flight) => self.net.lock().lose(flight),
+            Event::Fail(flight) => self.net.lock().fail(flight),
+            Event::Crash(client) => {
+                // What runs is left as it is, as by a kill: not even dropped.
+                self.clients[usize::from(client) - 1].crashed = true;
+                self.net.lock().crash(client);
+            }
+            Event::Drop(client) => {
+                self.clients[usize::from(client) - 1].handling = None;
+            }
+            Event::Lapse => advance(self.lease() + Duration::from_millis(1)).await,
+            Event::Wait => return self.wait().await,
+            Event::Restart => {
+                if let Some(restart) = &self.restart {
+                    restart();
+                }
+                self.net.lock().restart();
+            }
+            Event::StepBack => self.clock.step_back(self.lease() * 2),
+        }
+        self.settle().await;
+    }
+
+    /// What a step reads or changes beside its client.
+    fn touches(&self, event: Event) -> Touch {
+        match event {
+            Event::Carry(flight) | Event::Exchange(flight) => {
+                let net = self.net.lock();
+                let Some(at) = net.position(flight) else { return Touch::Nothing };
+                match &net.airborne[at].cargo {
+                    Cargo::Store { key, .. } => Touch::Store(hash(key)),
+                    Cargo::Effect { key, .. } | Cargo::Look { key, .. } => Touch::Outside(hash(key)),
+                }
+            }
+            Event::Lapse | Event::Wait | Event::Restart | Event::StepBack => Touch::Everything,
+            Event::Begin(_)
+            | Event::Deliver(_)
+            | Event::Lose(_)
+            | Event::Fail(_)
+            | Event::Crash(_)
+            | Event::Drop(_) => Touch::Nothing,
+        }
+    }
+
+    fn is_late(&self, flight: Flight) -> bool {
+        let net = self.net.lock();
+        net.position(flight).is_some_and(|at| net.airborne[at].is_late())
+    }
+
+    fn lease(&self) -> Duration {
+        let longest = self.net.lock().longest_lease;
+        if longest.is_zero() { defaults::LEASE } else { longest }
+    }
+
+    fn is_making(&self, flight: Flight) -> bool {
+        let net = self.net.lock();
+        net.position(flight).is_some_and(|at| matches!(net.airborne[at].stage, Stage::Making(..)))
+    }
+
+    /// Lets everybody go on until nobody can. Takes a millisecond of the run's time.
+    async fn settle(&mut self) {
+        // Woken only when nothing else can be, as the runtime then lets time pass.
+        let mut tick = pin!(sleep(Duration::from_millis(1)));
+        poll_fn(|cx| {
+            self.poll_clients(cx);
+            tick.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    /// Lets time pass until something happens: at the longest, so long that a request ought to have
+    /// ended, or for a lease where calls are held up.
+    async fn wait(&mut self) {
+        let (before, held_up) = {
+            let net = self.net.lock();
+            (net.happened, net.airborne.iter().any(|one| !one.is_late()))
+        };
+        let longest = if held_up { self.lease() } else { self.plan.within };
+        let mut longest = pin!(sleep(longest));
+        let happened = poll_fn(|cx| {
+            let ended = self.poll_clients(cx);
+            if ended || self.net.lock().happened != before {
+                return Poll::Ready(true);
+            }
+            longest.as_mut().poll(cx).map(|()| false)
+        })
+        .await;
+        if !happened && !held_up {
+            let running = self.clients.iter().enumerate().filter(|(_, client)| client.is_running());
+            let stuck: Vec<String> = running.map(|(at, _)| number(at).to_string()).collect();
+            let (stuck, within) = (stuck.join(" and "), self.plan.within);
+            self.net.lock().referee.breaks(Rule::RequestsEnd, || {
+                format!("the request of client {stuck} did not end within {within:?}, and nothing kept it")
+            });
+        }
+        self.settle().await;
+    }
+
+    /// Polls whoever was woken. Whether somebody's request ended.
+    fn poll_clients(&mut self, cx: &mut Context<'_>) -> bool {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        let mut ended = false;
+        for (at, client) in self.clients.iter_mut().enumerate() {
+            if client.crashed || !client.begun {
+                continue;
+            }
+            while let Some(handling) = &mut client.handling {
+                if !client.flag.woken.swap(false, Ordering::AcqRel) {
+                    break;
+                }
+                let waker = Waker::from(client.flag.clone());
+                let polled =
+                    catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(&mut Context::from_waker(&waker))));
+                let outcome = match polled {
+                    Ok(Poll::Pending) => continue,
+                    Ok(Poll::Ready(outcome)) => outcome,
+                    Err(panic) => {
+                        let message = message(&*panic);
+                        self.net.lock().referee.breaks(Rule::NoPanic, || {
+                            format!("the request of client {} panicked: {message}", number(at))
+                        });
+                        Err(format!("panicked: {message}"))
+                    }
+                };
+                client.handling = None;
+                ended = true;
+                if let Some(teller) = &mut self.teller {
+                    teller.then(number(at), Then::Ended(outcome));
+                }
+            }
+        }
+        ended
+    }
+}
+
+fn hash(key: &Key) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.as_str().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn number(at: usize) -> u8 {
+    u8::try_from(at + 1).unwrap_or(u8::MAX)
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
+}
+
+/// Tells that a client can go on.
+struct Flag {
+    woken: AtomicBool,
+    main: Arc<Mutex<Option<Waker>>>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        let main = self.main.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(main) = main {
+            main.wake();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Who decides what happens next.
+
+use super::event::Event;
+
+/// What a step reads or changes beside its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touch {
+    Nothing,
+    /// The store, under the key with this hash.
+    Store(u64),
+    /// The world outside, likewise.
+    Outside(u64),
+    Everything,
+}
+
+/// Decides what happens next.
+pub(super) trait Source {
+    /// Chooses one of `enabled`; the first is what would happen if nothing went wrong. `None` ends the
+    /// run there.
+    fn choose(&mut self, enabled: &[Event], touches: &dyn Fn(Event) -> Touch) -> Option<usize>;
+
+    /// Whether it has no more wishes: from here on nothing goes wrong.
+    fn is_done(&self) -> bool;
+}
+
+/// Drawn at random beforehand: a number a step. Zero is the first, and so is all that comes after the
+/// end, so that a script becomes simpler as its numbers become smaller and fewer.
+#[derive(Clone, Debug)]
+pub(super) struct Script<'a> {
+    numbers: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Script<'a> {
+    pub(super) const fn new(numbers: &'a [u8]) -> Self {
+        Self { numbers, at: 0 }
+    }
+}
+
+impl Source for Script<'_> {
+    fn choose(&mut self, enabled: &[Event], _: &dyn Fn(Event) -> Touch) -> Option<usize> {
+        let number = self.numbers.get(self.at).copied().unwrap_or(0);
+        self.at += 1;
+        Some(usize::from(number) % enabled.len())
+    }
+
+    fn is_done(&self) -> bool {
+        self.at >= self.numbers.len()
+    }
+}
+
+/// As it was printed.
+#[derive(Debug)]
+pub(super) struct Replay<'a> {
+    steps: &'a [Event],
+    at: usize,
+    /// The step that could not be taken, and what could.
+    pub(super) misfit: Option<(usize, Vec<Event>)>,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) const fn new(steps: &'a [Event]) -> Self {
+        Self { steps, at: 0, misfit: None }
+    }
+}
+
+impl Source for Replay<'_> {
+    fn choose(&mut self, enabled: &[Event], _: &dyn Fn(Event) -> Touch) -> Option<usize> {
+        let Some(step) = self.steps.get(self.at) else { return Some(0) };
+        let found = enabled.iter().position(|event| event == step);
+        if found.is_none() {
+            self.misfit = Some((self.at, enabled.to_vec()));
+        }
+        self.at += 1;
+        found
+    }
+
+    fn is_done(&self) -> bool {
+        self.at >= self.steps.len()
+    }
+}

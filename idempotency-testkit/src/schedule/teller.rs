@@ -1,0 +1,121 @@
+//! Puts a run's trace together as it goes.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use idempotency_core::Timestamp;
+
+use super::event::{Event, Flight};
+use super::network::{Airborne, Cargo, Net, Reply, Shared};
+use super::referee::Violation;
+use super::trace::{Standing, Step, Then, Trace};
+
+#[derive(Debug)]
+pub(super) struct Teller {
+    trace: Trace,
+    /// What was told of clients before the step's own text was known.
+    then: Vec<(u8, Then)>,
+    at: Duration,
+    /// What is carried in this step, in words.
+    cargo: String,
+    /// The calls that were on their way before.
+    known: Vec<Flight>,
+}
+
+impl Teller {
+    pub(super) fn new(clients: usize, requests: Vec<String>) -> Self {
+        let clients = u8::try_from(clients).unwrap_or(u8::MAX);
+        Self {
+            trace: Trace { clients, requests, ..Trace::default() },
+            then: Vec::new(),
+            at: Duration::ZERO,
+            cargo: String::new(),
+            known: Vec::new(),
+        }
+    }
+
+    pub(super) fn before(&mut self, event: Event, net: &Shared, at: Duration) {
+        let net = net.lock();
+        self.at = at;
+        let carried = event.flight().and_then(|flight| net.position(flight));
+        self.cargo = carried.map_or_else(String::new, |at| what(&net.airborne[at]));
+        self.known = net.airborne.iter().map(|one| one.flight).collect();
+    }
+
+    pub(super) fn then(&mut self, client: u8, then: Then) {
+        self.then.push((client, then));
+    }
+
+    pub(super) fn after(&mut self, event: Event, net: &Shared, now: Timestamp) {
+        let net = net.lock();
+        for one in net.airborne.iter().filter(|one| !one.alone && !self.known.contains(&one.flight)) {
+            self.then.push((one.flight.client, Then::Sent(what(one))));
+        }
+        let told = event.flight().and_then(|flight| net.referee.told(flight));
+        let text = self.text(event, told);
+        let kept = standings(&net, now);
+        self.trace.steps.push(Step { event, at: self.at, text, then: std::mem::take(&mut self.then), kept });
+    }
+
+    pub(super) fn finish(mut self, broken: Option<Violation>) -> Trace {
+        self.trace.broken = broken;
+        self.trace
+    }
+
+    fn text(&self, event: Event, told: Option<&str>) -> String {
+        let cargo = &self.cargo;
+        let told = told.unwrap_or("under way");
+        match event {
+            Event::Begin(client) => {
+                let request = self.trace.requests.get(usize::from(client) - 1);
+                format!("the request comes: {}", request.map_or("", String::as_str))
+            }
+            Event::Carry(_) => format!("{cargo} arrives: {told}; the answer is on its way"),
+            Event::Deliver(_) => format!("the answer to {cargo} comes: {told}"),
+            Event::Exchange(_) => format!("{cargo}: {told}"),
+            Event::Lose(_) => format!("{cargo}: no answer comes"),
+            Event::Fail(_) => format!("{cargo} fails, with nothing done"),
+            Event::Crash(_) => "its process dies".into(),
+            Event::Drop(_) => "its caller goes away".into(),
+            Event::Lapse => "everything stands still for longer than a lease".into(),
+            Event::Wait => "time passes".into(),
+            Event::Restart => "the store goes down and comes up again".into(),
+            Event::StepBack => "the store's clock steps back".into(),
+        }
+    }
+}
+
+/// A call in words.
+fn what(one: &Airborne) -> String {
+    match &one.cargo {
+        Cargo::Store { call, .. } => call.to_string(),
+        Cargo::Effect { .. } => "the effect".into(),
+        Cargo::Look { .. } => "a look outside".into(),
+    }
+}
+
+fn standings(net: &Net, now: Timestamp) -> Vec<Standing> {
+    let mut standings: Vec<Standing> = Vec::new();
+    for (key, belief) in net.referee.beliefs() {
+        // A store that answers at once is asked; of another, the answers so far tell.
+        let mut asked = net.store.get(key);
+        let record = match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(found)) => found.map(|found| found.record),
+            Poll::Ready(Err(_)) | Poll::Pending => belief.record().cloned(),
+        };
+        let holder = record.as_ref().and_then(|record| net.referee.owner(record.lock.owner));
+        standings.push(Standing { key: key.clone(), record, now, holder, effects: net.referee.effects_under(key) });
+    }
+    standings
+}
+
+/// An answer in words.
+pub(super) fn in_words(reply: &Reply) -> String {
+    match reply {
+        Reply::Store(Ok(answer)) => answer.to_string(),
+        Reply::Store(Err(error)) => error.to_string(),
+        Reply::Outside(Ok(true)) => "had".into(),
+        Reply::Outside(Ok(false)) => "not had".into(),
+        Reply::Outside(Err(error)) => error.to_string(),
+    }
+}
