@@ -24,5 +24,5 @@ pub use failure::Failure;
 pub use property::{Explored, Passed, Property, check};
 pub use referee::{EffectRule, Violation};
 pub use run::Simulated;
-pub use trace::{Standing, Step, Then, Trace};
+pub use trace::{Errand, Moved, Standing, Step, Then, Trace};
 pub use world::{World, WorldStore};
