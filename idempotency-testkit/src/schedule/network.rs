@@ -74,6 +74,8 @@ pub(super) struct Net {
     dead: Vec<bool>,
     /// How often something happened that ends a wait.
     pub(super) happened: u64,
+    /// Who waits for that.
+    pub(super) waiting: Option<Waker>,
     pub(super) longest_lease: Duration,
 }
 
@@ -115,6 +117,7 @@ impl Shared {
             numbers: Vec::new(),
             dead: Vec::new(),
             happened: 0,
+            waiting: None,
             longest_lease: Duration::ZERO,
         })))
     }
@@ -313,6 +316,9 @@ impl Future for Flying {
                 let waker = Some(cx.waker().clone());
                 net.airborne.push(Airborne { flight, cargo, stage: Stage::Sent, alone: false, waker });
                 net.happened += 1;
+                if let Some(waiting) = net.waiting.take() {
+                    waiting.wake();
+                }
                 flight
             }
             FlyingState::Up(flight) => {

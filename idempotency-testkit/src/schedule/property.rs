@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::arbitrary::Arbitrary;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::bounds::Bounds;
 use super::clock::SimClock;
@@ -16,7 +17,7 @@ use super::explorer::Explorer;
 use super::failure::{Failure, Found, Misfit};
 use super::referee::EffectRule;
 use super::run::{Ended, Handling, Plan, Simulated, run};
-use super::shrink::shortened;
+use super::shrink::shortest;
 use super::source::{Replay, Script};
 use super::world::World;
 use crate::reference::ReferenceStore;
@@ -191,43 +192,30 @@ where
         E: Debug,
     {
         let seed = self.seed.unwrap_or_else(seed::from_environment);
-        let config =
-            Config { cases: self.runs, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        let number = prop_oneof![3 => Just(0_u8), 2 => 1_u8..=64];
-        let cases = (vec(self.requests, 1..=self.different), vec(number, 0..40));
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
+        let requests = vec(self.requests, 1..=self.different);
+        let scripts = vec(prop_oneof![3 => Just(0_u8), 2 => 1_u8..=64], 0..40);
         let plan = self.plan;
         let sent = Sent { copies: self.copies, service: &service };
-        let (mut tried, mut failed) = (0, false);
-        let counted = (std::cell::Cell::new(tried), std::cell::Cell::new(failed));
-        let outcome = runner.run(&cases, |(requests, script)| {
-            if !counted.1.get() {
-                counted.0.set(counted.0.get() + 1);
+        let run = |requests: &Vec<S::Value>, script: &[u8]| sent.run(&plan, requests, &mut Script::new(script), false);
+        for tried in 1..=u64::from(self.runs) {
+            let drawn = requests.new_tree(&mut runner).and_then(|tree| Ok((tree, scripts.new_tree(&mut runner)?)));
+            let (mut tree, script) = match drawn {
+                Ok((tree, script)) => (tree, script.current()),
+                Err(why) => return Err(Box::new(Failure::not_drawn(seed, tried, &why.to_string()))),
+            };
+            let ended = run(&tree.current(), &script);
+            if ended.violation.is_some() {
+                let shortest = shortest(&mut tree, script, ended, run);
+                let told = sent.run(&plan, &shortest.requests, &mut Script::new(&shortest.script), true);
+                let found = Found { seed: Some(seed), tried };
+                return Err(Box::new(Failure::new(told, &shortest.ended, found)));
             }
-            match sent.run(&plan, &requests, &mut Script::new(&script), false).violation {
-                None => Ok(()),
-                Some(violation) => {
-                    counted.1.set(true);
-                    Err(TestCaseError::fail(violation.what))
-                }
-            }
-        });
-        (tried, failed) = (counted.0.get(), counted.1.get());
-        match outcome {
-            Ok(()) if !failed => Ok(Passed { schedules: tried, seed }),
-            Ok(()) => Err(Box::new(Failure::gone(seed, tried))),
-            Err(TestError::Fail(_, (requests, script))) => {
-                let run = |script: &[u8]| sent.run(&plan, &requests, &mut Script::new(script), false);
-                let first = run(&script);
-                let (script, ended) = shortened(script, first, run);
-                let told = sent.run(&plan, &requests, &mut Script::new(&script), true);
-                let found = Found { seed: Some(seed), tried: u64::from(tried) };
-                Err(Box::new(Failure::new(told, &ended, found)))
-            }
-            Err(TestError::Abort(why)) => Err(Box::new(Failure::aborted(seed, tried, &why.to_string()))),
         }
+        Ok(Passed { schedules: self.runs, seed })
     }
 
     /// Runs **all** schedules of one request's copies within the bounds, [`Bounds::EXHAUSTIVE`] unless

@@ -129,10 +129,10 @@ impl Referee {
         now: Timestamp,
         answer: &Result<Answer, StoreError>,
     ) {
-        self.open.retain(|(open, ..)| *open != flight);
+        let began = self.open.iter().position(|(open, ..)| *open == flight).map(|at| self.open.remove(at).2);
         let Ok(answer) = answer else { return };
-        let belief = self.belief(key);
-        if let Err(broken) = belief.step(call, Window::at(now), answer) {
+        let window = Window { from: began.unwrap_or(now).min(now), to: now };
+        if let Err(broken) = self.belief(key).step(call, window, answer) {
             let rule = if self.restarted { Rule::AcknowledgedIsDurable } else { broken.rule };
             self.breaks(rule, || broken.to_string());
         }

@@ -1,6 +1,6 @@
 //! The scheduler, tried on services that are right and on services that are not.
 #![allow(clippy::unwrap_used)]
-use idempotency_core::{Effect, Error, Idempotency, Key};
+use idempotency_core::{Effect, Error, Key};
 use idempotency_testkit::schedule::{Bounds, EffectError, Property, World};
 use proptest::prelude::*;
 
@@ -71,10 +71,10 @@ fn all() {
         (2, Bounds::NONE),
         (3, Bounds::NONE),
         (2, Bounds::EXHAUSTIVE),
-        (3, Bounds { crashes: 1, ..Bounds::NONE }),
-        (3, Bounds { losses: 1, ..Bounds::NONE }),
-        (3, Bounds { lapses: 1, ..Bounds::NONE }),
-        (3, Bounds { crashes: 1, lapses: 1, ..Bounds::NONE }),
+        (3, Bounds::NONE.with_crashes(1)),
+        (3, Bounds::NONE.with_losses(1)),
+        (3, Bounds::NONE.with_lapses(1)),
+        (3, Bounds::NONE.with_crashes(1).with_lapses(1)),
         (3, Bounds::EXHAUSTIVE),
     ] {
         let begun = std::time::Instant::now();
