@@ -8,6 +8,7 @@ mod explorer;
 mod failure;
 mod network;
 mod property;
+mod quiet;
 mod referee;
 mod run;
 mod shrink;

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +19,7 @@ use super::bounds::Bounds;
 use super::clock::SimClock;
 use super::event::{Event, Flight};
 use super::network::{Cargo, Shared, Stage};
+use super::quiet::caught;
 use super::referee::{EffectRule, Referee, Violation};
 use super::source::{Source, Touch};
 use super::teller::Teller;
@@ -444,17 +444,13 @@ impl Run<'_> {
                     break;
                 }
                 let waker = Waker::from(client.flag.clone());
-                let polled =
-                    catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(&mut Context::from_waker(&waker))));
-                let outcome = match polled {
+                let outcome = match caught(|| handling.as_mut().poll(&mut Context::from_waker(&waker))) {
                     Ok(Poll::Pending) => continue,
                     Ok(Poll::Ready(outcome)) => outcome,
                     Err(panic) => {
-                        let message = message(&*panic);
-                        self.net.lock().referee.breaks(Rule::NoPanic, || {
-                            format!("the request of client {} panicked: {message}", number(at))
-                        });
-                        Err(format!("panicked: {message}"))
+                        let what = format!("the request of client {} panicked: {panic}", number(at));
+                        self.net.lock().referee.breaks(Rule::NoPanic, || what);
+                        Err(format!("panicked: {panic}"))
                     }
                 };
                 client.handling = None;
@@ -476,11 +472,6 @@ fn hash(key: &Key) -> u64 {
 
 fn number(at: usize) -> u8 {
     u8::try_from(at + 1).unwrap_or(u8::MAX)
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
 }
 
 /// Tells that a client can go on.
