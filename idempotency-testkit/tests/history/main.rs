@@ -1,0 +1,4 @@
+//! Histories that can be true, and histories that cannot.
+
+mod brute;
+mod random;
