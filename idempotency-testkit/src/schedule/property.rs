@@ -12,13 +12,13 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::bounds::Bounds;
 use super::clock::SimClock;
-use super::event::Schedule;
+use super::event::{Event, Schedule};
 use super::explorer::Explorer;
 use super::failure::{Failure, Found, Misfit};
 use super::referee::EffectRule;
 use super::run::{Ended, Handling, Plan, Simulated, run};
 use super::shrink::shortest;
-use super::source::{Replay, Script};
+use super::source::{Replay, Script, Source};
 use super::world::World;
 use crate::reference::ReferenceStore;
 use crate::seed;
@@ -215,17 +215,18 @@ where
         let scripts = vec(prop_oneof![3 => Just(0_u8), 2 => 1_u8..=64], 0..40);
         let plan = self.plan;
         let sent = Sent { copies: self.copies, service: &service };
-        let run = |requests: &Vec<S::Value>, script: &[u8]| sent.run(&plan, requests, &mut Script::new(script), false);
+        let run = |requests: &Vec<S::Value>, source: &mut dyn Source| sent.run(&plan, requests, source, false);
         for tried in 1..=u64::from(self.runs) {
             let drawn = requests.new_tree(&mut runner).and_then(|tree| Ok((tree, scripts.new_tree(&mut runner)?)));
             let (mut tree, script) = match drawn {
                 Ok((tree, script)) => (tree, script.current()),
                 Err(why) => return Err(Box::new(Failure::not_drawn(seed, tried, &why.to_string()))),
             };
-            let ended = run(&tree.current(), &script);
+            let ended = run(&tree.current(), &mut Script::new(&script));
             if ended.violation.is_some() {
-                let shortest = shortest(&mut tree, script, ended, run);
-                let told = sent.run(&plan, &shortest.requests, &mut Script::new(&shortest.script), true);
+                let again = |requests: &Vec<S::Value>, steps: &[Event]| run(requests, &mut Replay::as_far(steps));
+                let shortest = shortest(&mut tree, ended, again);
+                let told = sent.run(&plan, &shortest.requests, &mut Replay::new(&shortest.ended.steps), true);
                 let found = Found { seed: Some(seed), tried };
                 return Err(Box::new(Failure::new(told, &shortest.ended, found)));
             }
@@ -298,7 +299,7 @@ where
         let sent = Sent { copies: self.copies, service: &service };
         let mut plan = self.plan;
         // A schedule of an exploration has no exchanges; then all that it may do is allowed.
-        plan.exchanges = steps.iter().any(|step| matches!(step, super::event::Event::Exchange(_)));
+        plan.exchanges = steps.iter().any(|step| matches!(step, Event::Exchange(_)));
         let mut source = Replay::new(&steps);
         let told = sent.run(&plan, requests, &mut source, true);
         if let Some((at, enabled)) = source.misfit {
@@ -321,13 +322,7 @@ struct Sent<'a, F> {
 }
 
 impl<F> Sent<'_, F> {
-    fn run<R, Fut, T, E>(
-        &self,
-        plan: &Plan,
-        requests: &[R],
-        source: &mut dyn super::source::Source,
-        tell: bool,
-    ) -> Ended
+    fn run<R, Fut, T, E>(&self, plan: &Plan, requests: &[R], source: &mut dyn Source, tell: bool) -> Ended
     where
         R: Clone + Debug,
         F: Fn(World, R) -> Fut,

@@ -2,33 +2,33 @@
 
 use proptest::strategy::ValueTree;
 
+use super::event::Event;
 use super::run::Ended;
 use crate::rule::Rule;
 
 /// How many runs it may take.
-const MOST_RUNS: u32 = 8000;
+const MOST_RUNS: u32 = 10_000;
 
 /// A run that breaks a rule.
 pub(super) struct Broken<R> {
     pub(super) requests: R,
-    pub(super) script: Vec<u8>,
     pub(super) ended: Ended,
 }
 
-/// Shortens what breaks a rule, by what it leads to: the fewest steps, and the fewest of them that are not
-/// what would happen anyway. The requests shrink as their strategy has it.
+/// Leaves out of a schedule whatever the same rule is broken without: single steps, and pairs, as a call
+/// and its answer; the requests shrink as their strategy has it. `run` takes the steps it is given as
+/// far as they can be taken.
 pub(super) fn shortest<T: ValueTree>(
     requests: &mut T,
-    script: Vec<u8>,
     ended: Ended,
-    run: impl Fn(&T::Value, &[u8]) -> Ended,
+    run: impl Fn(&T::Value, &[Event]) -> Ended,
 ) -> Broken<T::Value> {
     let rule = rule(&ended);
-    let mut best = Broken { requests: requests.current(), script, ended };
+    let mut best = Broken { requests: requests.current(), ended };
     let mut left = MOST_RUNS;
-    let mut breaks = |requests: &T::Value, script: &[u8]| {
+    let mut breaks = |requests: &T::Value, steps: &[Event]| {
         left = left.saturating_sub(1);
-        let ended = (left > 0).then(|| run(requests, script))?;
+        let ended = (left > 0).then(|| run(requests, steps))?;
         (self::rule(&ended) == rule).then_some(ended)
     };
     shorten(&mut best, &mut breaks);
@@ -36,16 +36,10 @@ pub(super) fn shortest<T: ValueTree>(
     while simpler {
         let candidate = requests.current();
         let most = best.ended.steps.len();
-        // A request that asks for less may need one wish fewer, too.
-        let fewer = (0..best.script.len()).map(|at| without(&best.script, at));
-        let scripts: Vec<_> = std::iter::once(best.script.clone()).chain(fewer).collect();
-        let found = scripts.into_iter().find_map(|script| {
-            let ended = breaks(&candidate, &script).filter(|ended| ended.steps.len() <= most)?;
-            Some((script, ended))
-        });
+        let found = breaks(&candidate, &best.ended.steps).filter(|ended| ended.steps.len() <= most);
         simpler = match found {
-            Some((script, ended)) => {
-                best = Broken { requests: candidate, script, ended };
+            Some(ended) => {
+                best = Broken { requests: candidate, ended };
                 requests.simplify()
             }
             None => requests.complicate(),
@@ -59,14 +53,13 @@ fn rule(ended: &Ended) -> Option<Rule> {
     ended.violation.as_ref().map(|violation| violation.rule)
 }
 
-fn shorten<R>(best: &mut Broken<R>, breaks: &mut impl FnMut(&R, &[u8]) -> Option<Ended>) {
+fn shorten<R>(best: &mut Broken<R>, breaks: &mut impl FnMut(&R, &[Event]) -> Option<Ended>) {
     let mut improved = true;
     while improved {
         improved = false;
-        for candidate in candidates(&best.script) {
+        for candidate in candidates(&best.ended.steps) {
             let Some(ended) = breaks(&best.requests, &candidate) else { continue };
-            if cost(&candidate, &ended) < cost(&best.script, &best.ended) {
-                best.script = candidate;
+            if cost(&ended) < cost(&best.ended) {
                 best.ended = ended;
                 improved = true;
                 break;
@@ -75,37 +68,27 @@ fn shorten<R>(best: &mut Broken<R>, breaks: &mut impl FnMut(&R, &[u8]) -> Option
     }
 }
 
-fn cost(script: &[u8], ended: &Ended) -> (usize, usize, u32, usize) {
-    let wishes = script.iter().filter(|number| **number > 0).count();
-    (ended.steps.len(), wishes, script.iter().map(|number| u32::from(*number)).sum(), script.len())
+/// Fewer steps, and fewer of them in which something goes wrong or is taken apart.
+fn cost(ended: &Ended) -> (usize, usize) {
+    let plain = |event: &&Event| matches!(event, Event::Begin(_) | Event::Exchange(_) | Event::Deliver(_));
+    (ended.steps.len(), ended.steps.len() - ended.steps.iter().filter(plain).count())
 }
 
-fn without(script: &[u8], at: usize) -> Vec<u8> {
-    let mut script = script.to_vec();
-    script.remove(at);
-    script
-}
-
-/// Scripts that are a little simpler: one number fewer, smaller, or elsewhere.
-fn candidates(script: &[u8]) -> Vec<Vec<u8>> {
-    let with = |at: usize, number: u8| {
-        let mut script = script.to_vec();
-        script[at] = number;
-        script
+fn candidates(steps: &[Event]) -> Vec<Vec<Event>> {
+    let without = |left_out: [usize; 2]| {
+        let kept = steps.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+        kept.map(|(_, step)| *step).collect::<Vec<_>>()
     };
-    let mut all: Vec<Vec<u8>> = (0..script.len()).map(|at| without(script, at)).collect();
-    for (at, present) in script.iter().enumerate() {
-        all.extend((0..(*present).min(16)).map(|smaller| with(at, smaller)));
-    }
-    for (at, present) in script.iter().enumerate() {
-        for number in present.saturating_add(1)..16 {
-            let mut last = with(at, number);
-            last.truncate(at + 1);
-            all.push(last);
+    let one = (0..steps.len()).map(move |at| without([at, at]));
+    let two =
+        (0..steps.len()).flat_map(move |first| (first + 1..steps.len()).map(move |second| without([first, second])));
+    let joined = (0..steps.len()).filter_map(|at| match steps[at] {
+        Event::Carry(flight) => {
+            let mut joined = steps.to_vec();
+            joined[at] = Event::Exchange(flight);
+            Some(joined)
         }
-        let mut later = script.to_vec();
-        later.insert(at, 0);
-        all.push(later);
-    }
-    all
+        _ => None,
+    });
+    one.chain(two).chain(joined).collect()
 }

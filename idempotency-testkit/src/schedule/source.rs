@@ -54,25 +54,37 @@ impl Source for Script<'_> {
 pub(super) struct Replay<'a> {
     steps: &'a [Event],
     at: usize,
+    /// Whether steps that cannot be taken are passed over.
+    as_far: bool,
     /// The step that could not be taken, and what could.
     pub(super) misfit: Option<(usize, Vec<Event>)>,
 }
 
 impl<'a> Replay<'a> {
+    /// Every step; the run ends where one cannot be taken.
     pub(super) const fn new(steps: &'a [Event]) -> Self {
-        Self { steps, at: 0, misfit: None }
+        Self { steps, at: 0, as_far: false, misfit: None }
+    }
+
+    /// The steps that can be taken.
+    pub(super) const fn as_far(steps: &'a [Event]) -> Self {
+        Self { steps, at: 0, as_far: true, misfit: None }
     }
 }
 
 impl Source for Replay<'_> {
     fn choose(&mut self, enabled: &[Event], _: &dyn Fn(Event) -> Touch) -> Option<usize> {
-        let Some(step) = self.steps.get(self.at) else { return Some(0) };
-        let found = enabled.iter().position(|event| event == step);
-        if found.is_none() {
-            self.misfit = Some((self.at, enabled.to_vec()));
+        while let Some(step) = self.steps.get(self.at) {
+            self.at += 1;
+            if let Some(found) = enabled.iter().position(|event| event == step) {
+                return Some(found);
+            }
+            if !self.as_far {
+                self.misfit = Some((self.at - 1, enabled.to_vec()));
+                return None;
+            }
         }
-        self.at += 1;
-        found
+        Some(0)
     }
 
     fn is_done(&self) -> bool {

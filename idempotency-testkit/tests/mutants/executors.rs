@@ -22,8 +22,6 @@ pub(crate) enum Flaw {
     RenewalDies,
     /// A result is stored at the first try, or not at all.
     CompletionNotRetried,
-    /// A claim whose answer was lost is made anew.
-    NewOwnerOnRetry,
     /// A store that cannot be reached is done without.
     FailsOpen,
     /// An error frees the key.
@@ -114,12 +112,9 @@ enum Begun {
 }
 
 async fn begin(flaw: Flaw, store: &WorldStore, key: &Key) -> Result<Begun, Failed> {
-    let mut claim = Claim { lease: LEASE, ..Claim::new(key.fingerprint()) };
+    let claim = Claim { lease: LEASE, ..Claim::new(key.fingerprint()) };
     for _ in 0..3 {
         let Ok(Ok(answer)) = timeout(ONE_CALL, store.acquire_lock(key, &claim)).await else {
-            if flaw == Flaw::NewOwnerOnRetry {
-                claim = Claim { lease: LEASE, ..Claim::new(key.fingerprint()) };
-            }
             continue;
         };
         match answer {

@@ -233,12 +233,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         Trial::Executor(Flaw::CompletionNotRetried, ONE_FAILURE),
     ),
     mutant(
-        "new-owner-on-retry",
-        "idempot-js#185",
-        Rule::OneEffect,
-        Trial::Executor(Flaw::NewOwnerOnRetry, Setting { once: true, ..LOSSES }),
-    ),
-    mutant(
         "fails-open",
         "IdempotentAPI#23",
         Rule::OneEffect,

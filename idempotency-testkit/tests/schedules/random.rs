@@ -30,13 +30,15 @@ fn run_again_pays_twice_and_is_caught_where_once_is_the_rule() {
 
 #[test]
 fn an_error_taken_for_no_effect_is_caught_in_few_steps() {
-    let failure = Property::of(1..3_u32).try_check(pay_carelessly).unwrap_err();
-    assert_eq!(failure.violation.rule, Rule::ToldBeforeAgain);
-    // Two requests that come, two claims, two effects, a release, and the answer that is lost.
-    assert_eq!(failure.schedule.0.len(), 8, "{failure}");
-    let text = failure.to_string();
-    for told in ["told before again", "had its effect twice", "the schedule, in 8 steps", "IDEMPOTENCY_SEED="] {
-        assert!(text.contains(told), "{told} is not in:\n{text}");
+    for seed in 0..40 {
+        let failure = Property::of(1..3_u32).seed(seed).try_check(pay_carelessly).unwrap_err();
+        assert_eq!(failure.violation.rule, Rule::ToldBeforeAgain);
+        // It takes two requests, two claims, two effects, a release, and the answer that is lost: 8 steps.
+        assert!(failure.schedule.0.len() <= 10, "seed {seed}: {failure}");
+        let text = failure.to_string();
+        for told in ["told before again", "had its effect twice", "the schedule, in ", "IDEMPOTENCY_SEED="] {
+            assert!(text.contains(told), "{told} is not in:\n{text}");
+        }
     }
 }
 
@@ -74,9 +76,9 @@ fn a_mended_service_passes_the_schedule_that_broke_it() {
 }
 
 #[test]
-#[should_panic(expected = "its step 2, `deliver 1b`, cannot happen. What can: exchange 1a, ")]
+#[should_panic(expected = "its step 2, `exchange 1b`, cannot happen. What can: exchange 1a, ")]
 fn a_schedule_that_no_longer_fits_says_where() {
-    let _ = Property::of(Just(5_u32)).replay(&[5], "begin 1, deliver 1b", pay);
+    let _ = Property::of(Just(5_u32)).replay(&[5], "begin 1, exchange 1b", pay);
 }
 
 #[test]
