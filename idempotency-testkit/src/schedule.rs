@@ -25,5 +25,6 @@ pub use failure::Failure;
 pub use property::{Explored, Passed, Property, check};
 pub use referee::{EffectRule, Violation};
 pub use run::Simulated;
+pub use source::Wishes;
 pub use trace::{Standing, Step, Then, Trace};
 pub use world::{World, WorldStore};

@@ -18,7 +18,7 @@ use super::failure::{Failure, Found, Misfit};
 use super::referee::EffectRule;
 use super::run::{Ended, Handling, Plan, Simulated, run};
 use super::shrink::shortest;
-use super::source::{Replay, Script, Source};
+use super::source::{Replay, Script, Source, Wishes};
 use super::world::World;
 use crate::reference::ReferenceStore;
 use crate::seed;
@@ -212,17 +212,17 @@ where
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
         let requests = vec(self.requests, 1..=self.different);
-        let scripts = vec(prop_oneof![3 => Just(0_u8), 2 => 1_u8..=64], 0..40);
         let plan = self.plan;
         let sent = Sent { copies: self.copies, service: &service };
         let run = |requests: &Vec<S::Value>, source: &mut dyn Source| sent.run(&plan, requests, source, false);
         for tried in 1..=u64::from(self.runs) {
-            let drawn = requests.new_tree(&mut runner).and_then(|tree| Ok((tree, scripts.new_tree(&mut runner)?)));
-            let (mut tree, script) = match drawn {
-                Ok((tree, script)) => (tree, script.current()),
+            let drawn =
+                requests.new_tree(&mut runner).and_then(|tree| Ok((tree, Wishes::any().new_tree(&mut runner)?)));
+            let (mut tree, wishes) = match drawn {
+                Ok((tree, wishes)) => (tree, wishes.current()),
                 Err(why) => return Err(Box::new(Failure::not_drawn(seed, tried, &why.to_string()))),
             };
-            let ended = run(&tree.current(), &mut Script::new(&script));
+            let ended = run(&tree.current(), &mut Script::new(&wishes));
             if ended.violation.is_some() {
                 let again = |requests: &Vec<S::Value>, steps: &[Event]| run(requests, &mut Replay::as_far(steps));
                 let shortest = shortest(&mut tree, ended, again);
@@ -279,6 +279,27 @@ where
                 return Ok(explored);
             }
         }
+    }
+
+    /// Runs one random schedule: for a property test of one's own, which draws requests and
+    /// [`Wishes`](crate::strategies::schedules) itself, and shrinks them.
+    ///
+    /// # Errors
+    /// [`Failure`] where it breaks the property.
+    pub fn run<F, Fut, T, E>(&self, requests: &[S::Value], wishes: &Wishes, service: F) -> Result<(), Box<Failure>>
+    where
+        F: Fn(World, S::Value) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        let sent = Sent { copies: self.copies, service: &service };
+        let ended = sent.run(&self.plan, requests, &mut Script::new(wishes), false);
+        if ended.violation.is_none() {
+            return Ok(());
+        }
+        let told = sent.run(&self.plan, requests, &mut Replay::new(&ended.steps), true);
+        Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1 })))
     }
 
     /// Runs one schedule again, as a failure printed it.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use idempotency_store_memory::MemoryStore;
 use idempotency_testkit::Rule;
-use idempotency_testkit::schedule::{Bounds, Property, World};
+use idempotency_testkit::schedule::{Bounds, Property, Simulated, World};
 use proptest::prelude::*;
 
 use crate::services::{Failed, pay, pay_after_a_look, pay_at_most_once, pay_carelessly};
@@ -19,6 +20,14 @@ fn three() -> Property<Just<u32>> {
 fn no_schedule_of_three_duplicates_has_an_effect_twice_untold() {
     let explored = three().explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
     println!("three duplicates over the simulated store: {explored}");
+    assert!(explored.schedules > 100_000, "{explored}");
+}
+
+#[test]
+fn nor_over_the_memory_store() {
+    let memory = |clock| Simulated::new(MemoryStore::with_clock(clock));
+    let explored = three().on_store(memory).explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("three duplicates over the memory store: {explored}");
     assert!(explored.schedules > 100_000, "{explored}");
 }
 
