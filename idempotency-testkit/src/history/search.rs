@@ -1,6 +1,6 @@
 //! The search for an order that explains the answers of one key.
 
-use idempotency_core::{Acquired, Fence, Held, Owner};
+use idempotency_core::{Acquired, Fence, Held, Owner, Record, Timestamp};
 
 use super::list::{HEAD, List, Node};
 use super::memo::{Memo, number};
@@ -56,6 +56,8 @@ enum Stage {
 #[derive(Debug)]
 struct Frame {
     belief: Belief,
+    /// The latest that the store's clock has shown to the calls placed.
+    clock: Timestamp,
     /// How many calls were placed when this began.
     begun: usize,
     stage: Stage,
@@ -105,14 +107,16 @@ impl<'a, 'h> Search<'a, 'h> {
     }
 
     pub(super) fn run(&mut self) -> Found {
-        self.enter(Belief::default());
+        self.enter(Belief::default(), Timestamp::default());
         while self.left > 0 {
             if self.steps > self.limit {
                 return Found::GaveUp;
             }
             if let Some((op, belief)) = self.choose() {
+                let clock = self.frames.last().map_or(Timestamp::default(), |frame| frame.clock);
+                let shown = self.ops[op as usize].answer.map_or(clock, |_| self.ops[op as usize].window.to);
                 self.place(op);
-                self.enter(belief);
+                self.enter(belief, clock.max(shown));
             } else if !self.leave() {
                 return Found::Nothing { event: self.furthest };
             }
@@ -121,7 +125,7 @@ impl<'a, 'h> Search<'a, 'h> {
     }
 
     /// Goes on from what a call left.
-    fn enter(&mut self, mut belief: Belief) {
+    fn enter(&mut self, mut belief: Belief, mut clock: Timestamp) {
         let begun = self.order.len();
         // Whatever changes nothing, and has the right answer now, may as well happen now: what could be
         // placed after it can be placed so still.
@@ -132,10 +136,13 @@ impl<'a, 'h> Search<'a, 'h> {
             let Some(answer) = op.answer.filter(|answer| never_changes(answer)) else { continue };
             self.steps += 1;
             if matches!(belief.fit(op.call, op.window, answer), Fit::Same) {
-                belief.pass(op.window.to);
+                clock = clock.max(op.window.to);
                 self.place(call);
             }
         }
+        // What has expired by a clock that was seen may be gone, even if the clock went back since; and
+        // a call that was placed early has shown as much.
+        belief.pass(clock);
         let known = self.memo.knows(self.placed, &belief, &self.used);
         let stage = if known { Stage::Nowhere } else { Stage::Urgent };
         if !known && let Some(urgent) = self.list.most_urgent() {
@@ -144,7 +151,7 @@ impl<'a, 'h> Search<'a, 'h> {
                 self.explain(urgent, &belief);
             }
         }
-        self.frames.push(Frame { belief, begun, stage });
+        self.frames.push(Frame { belief, clock, begun, stage });
     }
 
     /// Gives up where it stands, and goes back to where the last choice was made.
@@ -219,7 +226,7 @@ impl<'a, 'h> Search<'a, 'h> {
                 continue;
             };
             let begun = ways.len();
-            for (told_by, fence) in self.fences.of(claim.owner) {
+            for (told_by, fence) in self.fences.of(claim.owner, frame.belief.record()) {
                 for next in frame.belief.after(op.call, window, fence) {
                     let fits = next.record().is_some_and(|record| match told_by {
                         Told::ByOwner => record.lock.fence == fence,
@@ -345,13 +352,22 @@ impl Fences {
         fences
     }
 
-    fn of(&self, owner: Owner) -> impl Iterator<Item = (Told, Fence)> {
+    fn of(&self, owner: Owner, kept: Option<&Record>) -> impl Iterator<Item = (Told, Fence)> {
         let owner = owner.as_u128();
         let begin = self.of_owners.partition_point(|(other, _)| *other < owner);
         let own = self.of_owners[begin..].iter().take_while(move |(other, _)| *other == owner);
+        // One that nobody tells is the smallest that is left, which hinders least what comes after it.
+        // It is not one that a lock is called with: those are tried, too.
+        let untold = move |mut fence: Fence| {
+            while self.of_owners.binary_search(&(owner, fence)).is_ok() {
+                fence = fence.next();
+            }
+            (Told::Nowhere, fence)
+        };
+        let larger = kept.map(|record| untold(record.lock.fence.next()));
         own.map(|(_, fence)| (Told::ByOwner, *fence))
             .chain(self.of_priors.iter().map(|(attempt, fence)| (Told::AsPrior(*attempt), *fence)))
-            // The smallest that is left: it hinders least what comes after it.
-            .chain([(Told::Nowhere, Fence::default())])
+            .chain(larger)
+            .chain([untold(Fence::default())])
     }
 }
