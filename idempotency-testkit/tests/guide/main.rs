@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)] // as a reader's own tests are
 
+mod own_store;
+mod own_store_test;
 mod refund;
 mod refund_test;
 mod texts;

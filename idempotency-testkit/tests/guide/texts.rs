@@ -35,3 +35,10 @@ fn hold(guide: &str, least: usize) {
 fn property_test_your_service() {
     hold("property-test-your-service.md", 2);
 }
+
+#[test]
+fn write_your_own_store() {
+    hold("write-your-own-store.md", 2);
+    let store = include_str!("own_store.rs");
+    assert!(store.lines().count() < 80, "a guide that says how little it takes");
+}
