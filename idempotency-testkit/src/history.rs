@@ -45,8 +45,12 @@
 
 mod check;
 mod events;
+mod lines;
 mod list;
 mod memo;
+mod mirror;
+mod recorder;
+mod recording;
 mod search;
 mod table;
 mod timing;
@@ -54,5 +58,8 @@ mod verdict;
 
 pub use check::Checked;
 pub use events::{CallId, History, Recorded};
+pub use lines::ReadError;
+pub use recorder::Recorder;
+pub use recording::Recording;
 pub use timing::{Offset, Timing};
 pub use verdict::{GaveUp, Impossible, Verdict};
