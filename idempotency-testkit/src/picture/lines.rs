@@ -1,7 +1,7 @@
 //! The timeline as text.
 
 use super::grid::Grid;
-use super::scene::{Drawn, Line, Mark, Scene};
+use super::scene::{Coming, Drawn, Line, Mark, Scene};
 use super::words::{cut, time, wrapped};
 
 /// What the widest line should not go beyond.
@@ -139,12 +139,16 @@ impl Timeline<'_> {
                 self.cut |= cut;
                 grid.goes(going, &format!("{words}{more}"));
             }
-            Mark::Comes { lane, from, what, lost } => {
-                let before = if *lost && room > 12 { "lost: " } else { "" };
-                let (words, cut) = what.within(room - before.len());
+            Mark::Comes { lane, from, what, fate } => {
+                let before = match fate {
+                    Coming::Lost if room > 12 => "lost: ",
+                    Coming::Wrong => "✗ ",
+                    Coming::Lost | Coming::Told => "",
+                };
+                let (words, cut) = what.within(room - before.chars().count());
                 self.cut |= cut;
                 let words = format!("{before}{words}");
-                grid.comes(*lane, *from, &words, *lost);
+                grid.comes(*lane, *from, &words, *fate == Coming::Lost);
             }
             Mark::Across(kind, text) => grid.across(*kind, text),
         }

@@ -86,7 +86,7 @@ pub(super) enum Mark {
     /// A call is on its way to the store or the world outside.
     Goes(Going),
     /// An answer is on its way back.
-    Comes { lane: usize, from: End, what: Words, lost: bool },
+    Comes { lane: usize, from: End, what: Words, fate: Coming },
     /// Its process dies.
     Crashes { lane: usize },
     /// Its caller goes away.
@@ -141,6 +141,17 @@ pub(super) enum Fate {
     Fails,
 }
 
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coming {
+    /// It comes.
+    Told,
+    /// It is lost on its way.
+    Lost,
+    /// It comes, and is not the contract's.
+    Wrong,
+}
+
 /// Something that concerns all lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Across {
@@ -169,12 +180,20 @@ pub(super) fn letter(key: usize) -> String {
     }
 }
 
+/// What is told of an answer that is not the contract's begins so.
+const ANSWER: &str = "broken: ";
+
 impl Broken {
+    /// Whether it is an answer of the store that is not the contract's.
+    pub(super) fn is_an_answer(trace: &Trace) -> bool {
+        trace.broken.as_ref().is_some_and(|broken| broken.what.starts_with(ANSWER))
+    }
+
     pub(super) fn of(trace: &Trace) -> Option<Self> {
         let violation = trace.broken.as_ref()?;
         // An answer that is not the contract's is told with the rule in front.
         let what = match violation.what.split_once('\n') {
-            Some((head, rest)) if head.starts_with("broken: ") => rest,
+            Some((head, rest)) if head.starts_with(ANSWER) => rest,
             _ => &violation.what,
         };
         Some(Self { rule: violation.rule, what: what.to_owned() })

@@ -1,7 +1,7 @@
 //! Sorts a trace into lanes and lines.
 
 use super::holdings::Holdings;
-use super::scene::{Across, Broken, Drawn, End, Fate, Going, Had, Lane, Life, Line, Mark, Scene, Stretch};
+use super::scene::{Across, Broken, Coming, Drawn, End, Fate, Going, Had, Lane, Life, Line, Mark, Scene, Stretch};
 use super::words::{Words, on_one_line, time};
 use crate::rule::Rule;
 use crate::schedule::{Errand, Event, Flight, Moved, Step, Then, Trace};
@@ -162,14 +162,16 @@ impl<'a> Staging<'a> {
                 sent_at,
             })
         };
-        let coming = |told: &str, lost| Mark::Comes { lane, from: end(moved.errand), what: Words::answer(told), lost };
+        let coming = |told: &str, fate| Mark::Comes { lane, from: end(moved.errand), what: Words::answer(told), fate };
+        let last = at + 1 == self.trace.steps.len();
+        let told_so = if last && Broken::is_an_answer(self.trace) { Coming::Wrong } else { Coming::Told };
         let told = moved.answer.as_deref().unwrap_or("under way");
         match event {
             Event::Carry(_) => vec![going(self, Fate::Arrives)],
-            Event::Deliver(_) => vec![coming(told, false)],
-            Event::Exchange(_) => vec![going(self, Fate::Arrives), coming(told, false)],
+            Event::Deliver(_) => vec![coming(told, told_so)],
+            Event::Exchange(_) => vec![going(self, Fate::Arrives), coming(told, told_so)],
             Event::Lose(_) => {
-                let mark = if carried { coming(told, true) } else { going(self, Fate::Lost) };
+                let mark = if carried { coming(told, Coming::Lost) } else { going(self, Fate::Lost) };
                 if let Some(known) = known {
                     self.sent[known].abandoned = true;
                     // From here it may arrive late.

@@ -16,6 +16,8 @@ pub(crate) struct Drawing {
 #[derive(Debug)]
 pub(crate) struct Text {
     pub(crate) words: String,
+    /// Whether it tells that something went wrong.
+    pub(crate) is_bad: bool,
     left: f64,
     right: f64,
     top: f64,
@@ -68,7 +70,8 @@ impl Text {
             Some("end") => x - wide,
             _ => x,
         };
-        Self { words, left, right: left + wide, top: y - size * 0.75, bottom: y + size * 0.2 }
+        let is_bad = node.attribute("class").unwrap().ends_with(" bad");
+        Self { words, is_bad, left, right: left + wide, top: y - size * 0.75, bottom: y + size * 0.2 }
     }
 
     pub(crate) fn is_on(&self, other: &Self) -> bool {

@@ -30,6 +30,7 @@ fn all() -> Vec<(&'static str, Trace)> {
         ("late effect", services::late_effect()),
         ("crash and takeover", services::crash_and_takeover()),
         ("both acquire", services::both_acquire()),
+        ("told wrongly", services::told_wrongly()),
         ("several keys", services::several_keys()),
         ("dropped and freed", services::dropped_and_freed()),
         ("lost answer", services::lost_answer()),
@@ -166,6 +167,14 @@ fn whoever_was_given_the_key_wrongly_is_seen_beside_its_holder() {
     assert!(last.contains('┃') && last.contains('╟'), "{last}");
     let bars = picture::svg(&trace).matches("rx=\"2\" fill=\"#dc2626\"").count();
     assert_eq!(bars, 2, "the bar, and its like in the legend");
+}
+
+#[test]
+fn an_answer_that_is_not_the_contracts_is_red() {
+    let trace = services::told_wrongly();
+    assert!(picture::text(&trace).contains("◀─✗ acquired #1"), "{}", picture::text(&trace));
+    let svg = picture::svg(&trace);
+    assert!(Drawing::of(&svg).texts.iter().any(|text| text.is_bad && text.words.starts_with("acquired")));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use idempotency_core::{
     StoreError, Watch,
 };
 use idempotency_testkit::ReferenceStore;
-use idempotency_testkit::schedule::{EffectError, Property, SimClock, Simulated, Then, Trace, World};
+use idempotency_testkit::schedule::{EffectError, Event, Property, SimClock, Simulated, Then, Trace, World};
 use proptest::strategy::Just;
 
 /// Only shown, in the traces.
@@ -224,4 +224,18 @@ pub(crate) fn forty_steps() -> Trace {
     }
     schedule += ", exchange 1c, carry 1b, begin 18, exchange 18a, exchange 18b";
     Property::of(Just(1)).copies(20).replay(&[1], &schedule, careless).unwrap_err().trace
+}
+
+/// One client is given the key while another holds it, and is told so at once.
+pub(crate) fn told_wrongly() -> Trace {
+    let schedule = "begin 1, carry 1a, begin 2, exchange 2a, carry 1a";
+    let property = Property::of(Just(1)).on_store(|clock| Simulated::new(LooksThenLocks(ReferenceStore::new(clock))));
+    let mut trace = property.replay(&[1], schedule, plain).unwrap_err().trace;
+    // The rule is broken as the call arrives; here its answer is at its client in the same step.
+    if let Some(step) = trace.steps.last_mut()
+        && let Event::Carry(flight) = step.event
+    {
+        step.event = Event::Exchange(flight);
+    }
+    trace
 }

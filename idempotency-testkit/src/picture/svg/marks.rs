@@ -1,6 +1,6 @@
 //! What happens in the lanes.
 
-use super::super::scene::{Across, End, Fate, Going, Mark, Scene};
+use super::super::scene::{Across, Coming, End, Fate, Going, Mark, Scene};
 use super::super::words::{Words, cut};
 use super::lanes::INK;
 use super::pen::{Anchor, Pen, Type};
@@ -53,7 +53,7 @@ fn one(pen: &mut Pen, scene: &Scene, plan: &Plan, y: f64, mark: &Mark) {
             label(pen, (x + 16.0, y + 4.0), Type::LABEL, &words, room);
         }
         Mark::Goes(going) => goes(pen, scene, plan, y, going),
-        Mark::Comes { lane, from, what, lost } => comes(pen, plan, y, *lane, *from, what, *lost),
+        Mark::Comes { lane, from, what, fate } => comes(pen, plan, y, *lane, *from, what, *fate),
         Mark::Across(kind, text) => across(pen, plan, y, *kind, text),
     }
 }
@@ -122,10 +122,10 @@ fn goes(pen: &mut Pen, scene: &Scene, plan: &Plan, y: f64, going: &Going) {
     }
 }
 
-fn comes(pen: &mut Pen, plan: &Plan, y: f64, lane: usize, from: End, what: &Words, lost: bool) {
+fn comes(pen: &mut Pen, plan: &Plan, y: f64, lane: usize, from: End, what: &Words, fate: Coming) {
     let to = plan.lane(lane);
     let from = end(plan, from);
-    if lost {
+    if fate == Coming::Lost {
         let cross = to.midpoint(from).max(to + 24.0);
         pen.line((cross, y), (from, y), INK, 1.5, "");
         pen.cross((cross, y), 6.0, RED);
@@ -133,9 +133,10 @@ fn comes(pen: &mut Pen, plan: &Plan, y: f64, lane: usize, from: End, what: &Word
             Words { full: format!("lost: {}", what.full), short: format!("lost: {}", what.short), tiny: "lost".into() };
         label(pen, (to + 14.0, y - 6.0), Type::LOST, &words, plan.room());
     } else {
-        pen.line((to + 14.0, y), (from, y), INK, 1.5, "");
-        pen.head((to + 6.0, y), false, INK);
-        label(pen, (to + 16.0, y - 6.0), Type::LABEL, what, plan.room());
+        let (colour, kind) = if fate == Coming::Wrong { (RED, Type::BAD) } else { (INK, Type::LABEL) };
+        pen.line((to + 14.0, y), (from, y), colour, 1.5, "");
+        pen.head((to + 6.0, y), false, colour);
+        label(pen, (to + 16.0, y - 6.0), kind, what, plan.room());
     }
 }
 
