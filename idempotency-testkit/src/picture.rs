@@ -1,21 +1,52 @@
-//! Timelines of schedules, for people.
+//! Timelines of schedules, for people: who held what when, and where it went wrong.
 
-use std::fmt::Write;
+mod file;
+mod grid;
+mod lines;
+mod scene;
+mod staging;
+mod standing;
+mod svg;
+mod words;
+
+use std::io;
+use std::path::PathBuf;
+
+use scene::Scene;
 
 use crate::schedule::Trace;
 
-/// The timeline as text.
+/// The timeline as text, for a terminal of 120 columns with a fixed-width font: a line a step, a lane
+/// a client, and the store beside them.
+///
+/// With so many clients that words do not fit in their lanes, they are abbreviated, and stand in full
+/// below.
 #[must_use]
 pub fn text(trace: &Trace) -> String {
-    let mut text = String::new();
-    for step in &trace.steps {
-        let _ = writeln!(text, "{:?} {}: {}", step.at, step.event, step.text);
-    }
-    text
+    lines::drawn(&Scene::of(trace))
 }
 
-/// The timeline as a drawing.
+/// The timeline as one SVG file that needs nothing else: no fonts, scripts or links.
+///
+/// Time runs downwards; each client has a lifeline, with a bar on it while it holds a key's lock, and
+/// so have the world outside and the store. The same trace gives the same bytes.
 #[must_use]
 pub fn svg(trace: &Trace) -> String {
-    text(trace)
+    svg::drawn(&Scene::of(trace))
+}
+
+/// Writes the SVG to `<target>/idempotency/<name>.svg`, and says where that is. A file that is there
+/// already is replaced, at one go.
+///
+/// The target folder is that of `CARGO_TARGET_DIR` where that is absolute, or else the one that this
+/// program lies in, known by cargo's `CACHEDIR.TAG` or by its name, `target`. A program that lies in
+/// none writes below the folder for temporary files.
+///
+/// Of the name, ASCII letters, digits and `_` are kept; whatever else there is becomes `-`, so that
+/// the name of a test can be given as it is.
+///
+/// # Errors
+/// Where the folder cannot be made, or the file cannot be written.
+pub fn write(trace: &Trace, name: &str) -> io::Result<PathBuf> {
+    file::write(&svg(trace), name)
 }

@@ -14,8 +14,9 @@
 //!
 //! async fn pay(world: World, cents: u64) -> Result<u64, Failed> {
 //!     let key = Key::payment("create", "ord_42").request(&cents).build().unwrap();
-//!     let paid = world.idempotency().execute_once(&key, async {
-//!         world.effects().record(&key).await?; // the provider's call
+//!     let (idempotency, provider) = (world.idempotency(), world.effects());
+//!     let paid = idempotency.execute_once(&key, async {
+//!         provider.record(&key).await?;
 //!         Ok::<_, Failed>(cents)
 //!     });
 //!     Ok(paid.await?.into_inner())
@@ -74,5 +75,5 @@ pub use property::{Explored, Passed, Property, check};
 pub use referee::{EffectRule, Violation};
 pub use run::Simulated;
 pub use source::Wishes;
-pub use trace::{Standing, Step, Then, Trace};
+pub use trace::{Errand, Moved, Standing, Step, Then, Trace};
 pub use world::{World, WorldStore};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use idempotency_core::{Key, Timestamp};
 
 use super::event::{Event, Flight};
-use super::network::{Airborne, Cargo, Net, Reply, Shared};
+use super::network::{Cargo, Net, Reply, Shared};
 use super::referee::Violation;
-use super::trace::{Standing, Step, Then, Trace};
+use super::trace::{Errand, Moved, Standing, Step, Then, Trace};
 use crate::belief::Belief;
 
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(super) struct Teller {
     /// What was told of clients before the step's own text was known.
     then: Vec<(u8, Then)>,
     at: Duration,
-    /// What is carried in this step, in words.
-    cargo: String,
+    /// What is moved in this step.
+    moved: Option<Moved>,
     /// The calls that were on their way before.
     known: Vec<Flight>,
 }
@@ -29,7 +29,7 @@ impl Teller {
             trace: Trace { clients, requests, ..Trace::default() },
             then: Vec::new(),
             at: Duration::ZERO,
-            cargo: String::new(),
+            moved: None,
             known: Vec::new(),
         }
     }
@@ -38,7 +38,7 @@ impl Teller {
         let net = net.lock();
         self.at = at;
         let carried = event.flight().and_then(|flight| net.position(flight));
-        self.cargo = carried.map_or_else(String::new, |at| what(&net.airborne[at]));
+        self.moved = carried.map(|at| moved(&net.airborne[at].cargo));
         self.known = net.airborne.iter().map(|one| one.flight).collect();
     }
 
@@ -49,12 +49,13 @@ impl Teller {
     pub(super) fn after(&mut self, event: Event, net: &Shared, now: Timestamp) {
         let net = net.lock();
         for one in net.airborne.iter().filter(|one| !one.alone && !self.known.contains(&one.flight)) {
-            self.then.push((one.flight.client, Then::Sent(what(one))));
+            self.then.push((one.flight.client, Then::Sent(one.flight, moved(&one.cargo).what)));
         }
         let told = event.flight().and_then(|flight| net.referee.told(flight));
         let text = self.text(event, told);
+        let moved = self.moved.take().map(|moved| Moved { answer: told.map(str::to_owned), ..moved });
         let kept = standings(&net, now);
-        self.trace.steps.push(Step { event, at: self.at, text, then: std::mem::take(&mut self.then), kept });
+        self.trace.steps.push(Step { event, at: self.at, text, moved, then: std::mem::take(&mut self.then), kept });
     }
 
     pub(super) fn finish(mut self, broken: Option<Violation>) -> Trace {
@@ -63,7 +64,7 @@ impl Teller {
     }
 
     fn text(&self, event: Event, told: Option<&str>) -> String {
-        let cargo = &self.cargo;
+        let cargo = self.moved.as_ref().map_or("", |moved| moved.what.as_str());
         let told = told.unwrap_or("under way");
         match event {
             Event::Begin(client) => {
@@ -85,13 +86,14 @@ impl Teller {
     }
 }
 
-/// A call in words.
-fn what(one: &Airborne) -> String {
-    match &one.cargo {
-        Cargo::Store { call, .. } => call.to_string(),
-        Cargo::Effect { .. } => "the effect".into(),
-        Cargo::Look { .. } => "a look outside".into(),
-    }
+/// A call that has no answer yet.
+fn moved(cargo: &Cargo) -> Moved {
+    let (what, errand, key) = match cargo {
+        Cargo::Store { key, call } => (call.to_string(), Errand::Store(call.method()), key),
+        Cargo::Effect { key, .. } => ("the effect".into(), Errand::Effect, key),
+        Cargo::Look { key, .. } => ("a look outside".into(), Errand::Look, key),
+    };
+    Moved { what, errand, key: key.clone(), answer: None }
 }
 
 fn standings(net: &Net, now: Timestamp) -> Vec<Standing> {

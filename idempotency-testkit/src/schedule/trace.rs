@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use idempotency_core::{Key, Record, Timestamp};
 
-use super::event::{Event, Schedule};
+use super::event::{Event, Flight, Schedule};
 use super::referee::Violation;
+use crate::call::Method;
 
 /// What happened in a run, step by step: what [pictures](crate::picture) are drawn from.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +30,43 @@ pub struct Step {
     pub at: Duration,
     /// What it did, in words: `acquire_lock: acquired, attempt 1`.
     pub text: String,
+    /// The call that it moved, if it moved one.
+    pub moved: Option<Moved>,
     /// How clients went on: what they sent off next, and how their requests ended.
     pub then: Vec<(u8, Then)>,
     /// The keys, as the store has them after the step.
     pub kept: Vec<Standing>,
 }
 
+/// A call that a step moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The call, in words: `acquire_lock`, `the effect`.
+    pub what: String,
+    /// Where it goes, and what for.
+    pub errand: Errand,
+    /// The key it is about.
+    pub key: Key,
+    /// What it was answered, in words, where it has been: `acquired: attempt 1, fence 1`.
+    pub answer: Option<String>,
+}
+
+/// Where a call goes, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// To the store.
+    Store(Method),
+    /// To the world outside, to have an effect.
+    Effect,
+    /// To the world outside, to look whether it was had.
+    Look,
+}
+
 /// How a client went on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
     /// It made a call, which is on its way.
-    Sent(String),
+    Sent(Flight, String),
     /// Its request ended so.
     Ended(Result<String, String>),
 }
