@@ -1,6 +1,7 @@
 //! What is told of a schedule that breaks a rule.
 
-use std::fmt;
+use std::path::PathBuf;
+use std::{fmt, io, thread};
 
 use super::event::{Event, Schedule};
 use super::referee::Violation;
@@ -9,8 +10,8 @@ use super::trace::Trace;
 use crate::rule::Rule;
 use crate::{picture, seed};
 
-/// A schedule that breaks a property: its text is a report for people.
-#[derive(Clone, Debug)]
+/// A schedule that breaks a property: its text, and what an `unwrap` shows of it, is a report for people.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Failure {
     /// What is broken.
@@ -45,6 +46,24 @@ impl Failure {
         Self { violation, trace, schedule: Schedule(told.steps), seed, tried }
     }
 
+    /// Draws what happened as `NAME.svg` in the folder `idempotency` of cargo's target folder; where to, is
+    /// given back. See [`picture::write`].
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn draw(&self, name: &str) -> io::Result<PathBuf> {
+        picture::write(&self.trace, name)
+    }
+
+    /// Draws it under the name of the test that runs, and gives the whole report.
+    pub(super) fn report(&self) -> String {
+        let test = thread::current().name().unwrap_or("schedule").to_owned();
+        match self.draw(&test) {
+            Ok(path) => format!("{self}\ndrawn in:                  {}", path.display()),
+            Err(error) => format!("{self}\nit could not be drawn:     {error}"),
+        }
+    }
+
     pub(super) fn not_drawn(seed: u64, tried: u64, why: &str) -> Self {
         let ended = || Ended { steps: Vec::new(), violation: None, trace: None };
         let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried });
@@ -70,6 +89,13 @@ impl fmt::Display for Failure {
             None => writeln!(f, "found as number {}", self.tried)?,
         }
         write!(f, "again, this one alone:     .replay(&[request], \"…the schedule…\", service)")
+    }
+}
+
+/// As it is displayed, so that an `unwrap` in a test tells what happened.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -191,7 +191,7 @@ where
         E: Debug,
     {
         if let Err(failure) = self.try_check(service) {
-            panic!("{failure}");
+            panic!("{}", failure.report());
         }
     }
 
