@@ -24,16 +24,20 @@ pub struct Failure {
     pub seed: Option<u64>,
     /// How many schedules were tried until one broke.
     pub tried: u64,
+    /// The different requests, as their `Debug` shows them.
+    pub requests: Vec<String>,
 }
 
 /// How a schedule was found.
 pub(super) struct Found {
     pub(super) seed: Option<u64>,
     pub(super) tried: u64,
+    /// How many different requests there were.
+    pub(super) requests: usize,
 }
 
 impl Failure {
-    pub(super) fn new(told: Ended, ended: &Ended, Found { seed, tried }: Found) -> Self {
+    pub(super) fn new(told: Ended, ended: &Ended, Found { seed, tried, requests }: Found) -> Self {
         let untold = || {
             Violation {
             rule: Rule::RowsAreAnswered,
@@ -43,7 +47,8 @@ impl Failure {
         let violation = told.violation.or_else(|| ended.violation.clone()).unwrap_or_else(untold);
         let mut trace = told.trace.unwrap_or_default();
         trace.broken = Some(violation.clone());
-        Self { violation, trace, schedule: Schedule(told.steps), seed, tried }
+        let requests = trace.requests.iter().take(requests).cloned().collect();
+        Self { violation, trace, schedule: Schedule(told.steps), seed, tried, requests }
     }
 
     /// Draws what happened as `NAME.svg` in the folder `idempotency` of cargo's target folder; where to, is
@@ -59,14 +64,14 @@ impl Failure {
     pub(super) fn report(&self) -> String {
         let test = thread::current().name().unwrap_or("schedule").to_owned();
         match self.draw(&test) {
-            Ok(path) => format!("{self}\ndrawn in:                  {}", path.display()),
-            Err(error) => format!("{self}\nit could not be drawn:     {error}"),
+            Ok(path) => format!("{self}\ndrawn in:                {}", path.display()),
+            Err(error) => format!("{self}\nit could not be drawn:   {error}"),
         }
     }
 
     pub(super) fn not_drawn(seed: u64, tried: u64, why: &str) -> Self {
         let ended = || Ended { steps: Vec::new(), violation: None, trace: None };
-        let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried });
+        let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried, requests: 0 });
         failure.violation.what = format!("no requests could be drawn from the strategy: {why}");
         failure
     }
@@ -80,15 +85,19 @@ impl fmt::Display for Failure {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "\n{}", picture::text(&self.trace))?;
-        writeln!(f, "the schedule, in {} steps: \"{}\"", self.schedule.0.len(), self.schedule)?;
         match self.seed {
-            Some(found) => {
-                writeln!(f, "found as number {} of the random ones, then made as short as it could be", self.tried)?;
-                writeln!(f, "again, the whole search:   {}={found} cargo test …", seed::SEED)?;
+            Some(seed) => {
+                writeln!(
+                    f,
+                    "found as number {} of the random schedules, then made as short as it could be",
+                    self.tried
+                )?;
+                writeln!(f, "the whole search again:  {}={seed} cargo test …", seed::SEED)?;
             }
-            None => writeln!(f, "found as number {}", self.tried)?,
+            None => writeln!(f, "found as schedule number {}", self.tried)?,
         }
-        write!(f, "again, this one alone:     .replay(&[request], \"…the schedule…\", service)")
+        let (steps, requests) = (self.schedule.0.len(), self.requests.join(", "));
+        write!(f, "these {steps} steps again:    .replay(&[{requests}], \"{}\", service)", self.schedule)
     }
 }
 
