@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idempotency_core::{Acquired, Fence, Prior, Record, Snapshot, State, Timestamp};
+use idempotency_core::{Acquired, Fence, Held, Prior, Record, Snapshot, State, Timestamp};
 
 use crate::call::{Answer, Call};
 use crate::rule::Broken;
@@ -43,10 +43,21 @@ impl Window {
 pub struct Belief {
     /// The record with the earliest times it may have.
     early: Option<Box<Record>>,
-    /// The same with the latest.
+    /// The same with the latest; `None` where they are known exactly.
     late: Option<Box<Record>>,
     /// Whether the store may have dropped it, as its time had come once.
     may_be_gone: bool,
+}
+
+/// Whether an answer is right, and what it leaves.
+#[derive(Debug)]
+pub(crate) enum Fit {
+    /// No moment and no times within the bounds give it.
+    No,
+    /// It is right, and tells nothing new; but time [passes](Belief::pass).
+    Same,
+    /// It is right, and this is what is kept then.
+    Next(Belief),
 }
 
 /// One way in which a call may have met the key.
@@ -63,35 +74,116 @@ impl Belief {
     /// # Errors
     /// [`Broken`], with the rule that the answer breaks; what is believed stays as it was.
     pub fn step(&mut self, call: &Call, window: Window, found: &Answer) -> Result<(), Box<Broken>> {
-        self.pass(window.to);
-        let fence = found.granted().map_or(Fence::default(), |grant| grant.lock.fence);
-        let mut expected: Option<(Answer, Timestamp)> = None;
-        for meeting in self.meetings(window) {
+        match self.fit(call, window, found) {
+            Fit::No => {
+                self.pass(window.to);
+                return Err(Box::new(self.broken(call, window, found)));
+            }
+            Fit::Same => self.pass(window.to),
+            Fit::Next(next) => *self = next,
+        }
+        Ok(())
+    }
+
+    /// Holds an answer against what is believed, and leaves that as it is.
+    pub(crate) fn fit(&self, call: &Call, window: Window, found: &Answer) -> Fit {
+        if !self.may_fit(call, found) {
+            return Fit::No;
+        }
+        let fence = fence_of(found);
+        if window.from == window.to && self.late.is_none() {
+            return self.fit_exactly(call, window.from, fence, found);
+        }
+        let meetings = self.meetings(window);
+        let (ways, mut fitting, mut changed) = (meetings.len(), 0, false);
+        let mut hull: Option<(Record, Record)> = None;
+        for meeting in meetings {
             let earliest = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence);
             let latest = call.by_the_moves(meeting.late.as_ref(), meeting.at_latest, fence);
-            if fits(&earliest.answer, &latest.answer, found, &meeting, window) {
-                let changed = earliest.write.is_some();
-                match snapshot(found) {
-                    // It tells the times exactly.
-                    Some(told) => *self = Self { may_be_gone: self.may_be_gone, ..Self::exactly(told.record.clone()) },
-                    None if changed || meeting.early.is_some() => {
-                        self.early = earliest.write.or(meeting.early).map(Box::new);
-                        self.late = latest.write.or(meeting.late).map(Box::new);
-                    }
-                    None => {}
-                }
-                self.may_be_gone &= !changed;
-                self.pass(window.to);
-                return Ok(());
+            if !fits(&earliest.answer, &latest.answer, found, &meeting, window) {
+                continue;
             }
+            if let Some(told) = snapshot(found) {
+                // It tells the times exactly.
+                return match (self.early.as_deref(), &self.late) {
+                    (Some(early), None) if *early == told.record => Fit::Same,
+                    _ => self.next(told.record.clone(), None, false, window.to),
+                };
+            }
+            fitting += 1;
+            changed |= earliest.write.is_some();
+            let (Some(early), Some(late)) = (earliest.write.or(meeting.early), latest.write.or(meeting.late)) else {
+                continue;
+            };
+            // Where the answer fits in several phases, nobody knows which it was: all of them are kept.
+            hull = match hull {
+                Some((first, _)) if timeless(&first) == timeless(&late) => Some((first, late)),
+                Some(first) => Some(first),
+                None => Some((early, late)),
+            };
+        }
+        match hull {
+            _ if fitting == 0 => Fit::No,
+            Some((early, late)) if changed || fitting < ways => self.next(early, Some(late), changed, window.to),
+            Some(_) | None => Fit::Same,
+        }
+    }
+
+    /// The same where the moment and the times are known: the case of every simulated history.
+    fn fit_exactly(&self, call: &Call, now: Timestamp, fence: Fence, found: &Answer) -> Fit {
+        let kept = self.early.as_deref().filter(|record| now < record.forgotten_at());
+        let met = kept.map(Some).into_iter().chain((kept.is_none() || self.may_be_gone).then_some(None));
+        for record in met {
+            let made = call.by_the_moves(record, now, fence);
+            if made.answer == *found {
+                return made.write.map_or(Fit::Same, |written| self.next(written, None, true, now));
+            }
+        }
+        Fit::No
+    }
+
+    fn next(&self, early: Record, late: Option<Record>, changed: bool, now: Timestamp) -> Fit {
+        let may_be_gone = self.may_be_gone && !changed;
+        let late = late.filter(|late| *late != early).map(Box::new);
+        let mut next = Self { early: Some(Box::new(early)), late, may_be_gone };
+        next.pass(now);
+        Fit::Next(next)
+    }
+
+    /// A quick look that spares the moves: `false` only where no meeting gives such an answer.
+    fn may_fit(&self, call: &Call, found: &Answer) -> bool {
+        let kept = self.early.as_deref();
+        let is_kept = |told: &Record| kept.is_some_and(|record| record.lock == told.lock);
+        match (call, found) {
+            (Call::Extend(lock, _) | Call::Store(lock, ..) | Call::Release(lock, _), Answer::Held(Held::Held)) => {
+                kept.is_some_and(|record| record.lock == *lock)
+            }
+            (Call::Acquire(_), Answer::Acquired(Acquired::Acquired(grant))) => {
+                let before = kept.map_or(0, |record| record.attempt);
+                grant.attempt == 1 || grant.attempt == before || grant.attempt == before.saturating_add(1)
+            }
+            (Call::Acquire(_), Answer::Acquired(Acquired::InProgress { attempt, .. })) => {
+                kept.is_some_and(|record| record.attempt == *attempt)
+            }
+            (Call::Acquire(_), Answer::Acquired(Acquired::Completed(told))) => is_kept(&told.record),
+            (Call::Get, Answer::Found(Some(told))) => is_kept(&told.record),
+            _ => true,
+        }
+    }
+
+    /// Which rule an answer breaks that does not fit, and what the contract answers.
+    pub(crate) fn broken(&self, call: &Call, window: Window, found: &Answer) -> Broken {
+        let mut expected: Option<(Answer, Timestamp)> = None;
+        for meeting in self.meetings(window) {
+            let made = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence_of(found));
             // Of several meetings, the likeliest is shown: one that gives the same kind of answer.
-            let same_kind = std::mem::discriminant(&earliest.answer) == std::mem::discriminant(found);
-            if expected.is_none() || same_kind {
-                expected.get_or_insert((earliest.answer, meeting.at_earliest));
+            let likelier = expected.as_ref().is_none_or(|(shown, _)| !same_kind(shown, found));
+            if expected.is_none() || (likelier && same_kind(&made.answer, found)) {
+                expected = Some((made.answer, meeting.at_earliest));
             }
         }
         let (answer, now) = expected.unwrap_or((Answer::Found(None), window.from));
-        Err(Box::new(Broken::new(call, now, self.early.as_deref(), answer, found)))
+        Broken::new(call, now, self.early.as_deref(), answer, found)
     }
 
     /// Takes in a call of which nobody knows when, or whether, it was carried out: as if it was, then.
@@ -102,7 +194,8 @@ impl Belief {
             .filter_map(|meeting| {
                 let early = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence).write?;
                 let late = call.by_the_moves(meeting.late.as_ref(), meeting.at_latest, fence).write?;
-                Some(Self { early: Some(Box::new(early)), late: Some(Box::new(late)), may_be_gone: false })
+                let late = (late != early).then(|| Box::new(late));
+                Some(Self { early: Some(Box::new(early)), late, may_be_gone: false })
             })
             .collect();
         after.dedup();
@@ -120,15 +213,11 @@ impl Belief {
         self.early.as_deref()
     }
 
-    fn exactly(record: Record) -> Self {
-        let record = Box::new(record);
-        Self { early: Some(record.clone()), late: Some(record), may_be_gone: false }
-    }
-
     /// The ways in which a call within `window` may meet the key: one for each phase that it can be in.
     fn meetings(&self, window: Window) -> Vec<Meeting> {
         let absent = || Meeting { early: None, at_earliest: window.from, late: None, at_latest: window.to };
-        let (Some(early), Some(late)) = (&self.early, &self.late) else { return vec![absent()] };
+        let Some(early) = &self.early else { return vec![absent()] };
+        let late = self.late.as_ref().unwrap_or(early);
         let (first, last) = (turns(early), turns(late));
         let mut meetings = Vec::with_capacity(2);
         for phase in 0..first.len() {
@@ -153,6 +242,22 @@ impl Belief {
             meetings.push(absent());
         }
         meetings
+    }
+}
+
+fn fence_of(found: &Answer) -> Fence {
+    found.granted().map_or(Fence::default(), |grant| grant.lock.fence)
+}
+
+/// Whether two answers are the same row of the contract's tables.
+pub(crate) fn same_kind(one: &Answer, other: &Answer) -> bool {
+    match (one, other) {
+        (Answer::Acquired(one), Answer::Acquired(other)) => {
+            std::mem::discriminant(one) == std::mem::discriminant(other)
+        }
+        (Answer::Held(one), Answer::Held(other)) => one == other,
+        (Answer::Found(one), Answer::Found(other)) => one.is_some() == other.is_some(),
+        _ => false,
     }
 }
 

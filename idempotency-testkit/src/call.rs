@@ -1,6 +1,7 @@
 //! A store's methods as values: what was asked, and what was answered.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use idempotency_core::moves::{self, Move};
@@ -202,7 +203,12 @@ const fn ended(ended: idempotency_core::Ended) -> &'static str {
 
 fn completion(result: &Completion) -> String {
     match result {
-        Completion::Value(bytes) => format!("a value of {} bytes", bytes.len()),
+        // A few digits of a digest, so that two values of one length are told apart, and none is shown.
+        Completion::Value(bytes) => {
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            format!("a value of {} bytes, #{:04x}", bytes.len(), hasher.finish() & 0xffff)
+        }
         Completion::Omitted(why) => format!("no value, as {why}"),
     }
 }

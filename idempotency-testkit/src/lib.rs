@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod schedule;
 #[cfg(feature = "servers")]
 pub mod servers;
+pub mod strategies;
 
 pub use belief::{Belief, Window};
 pub use call::{Answer, Call, Method, describe};

@@ -89,8 +89,8 @@ impl Broken {
     pub(crate) fn new(call: &Call, now: Timestamp, before: Option<&Record>, expected: Answer, found: &Answer) -> Self {
         let live = before.filter(|record| now < record.forgotten_at());
         let rule = match call {
-            Call::Get => by_get(&expected, found),
-            Call::Acquire(claim) => by_acquire(claim, live, &expected, found),
+            Call::Get => by_get(before.is_some(), &expected, found),
+            Call::Acquire(claim) => by_acquire(claim, live, before.is_some(), &expected, found),
             Call::Extend(lock, _) | Call::Store(lock, ..) | Call::Release(lock, _) => match (&expected, found) {
                 (Answer::Held(Held::Lost), _) => Rule::Fenced,
                 // A call that had ended the lock before was sent again.
@@ -108,8 +108,19 @@ const fn is_in_progress(record: &Record) -> bool {
     matches!(record.state, State::InProgress { .. })
 }
 
-fn by_acquire(claim: &idempotency_core::Claim, before: Option<&Record>, expected: &Answer, found: &Answer) -> Rule {
+fn by_acquire(
+    claim: &idempotency_core::Claim,
+    before: Option<&Record>,
+    ever_used: bool,
+    expected: &Answer,
+    found: &Answer,
+) -> Rule {
     let (Answer::Acquired(expected), Answer::Acquired(found)) = (expected, found) else { return Rule::RowsAreAnswered };
+    // Whatever is told of a key that was never used is another's.
+    let fresh = matches!(found, Acquired::Acquired(grant) if grant.attempt == 1);
+    if !ever_used && !fresh {
+        return Rule::NoCrossTalk;
+    }
     let again = before.is_some_and(|record| record.lock.owner == claim.owner && is_in_progress(record));
     match (expected, found) {
         (Acquired::Acquired(_), Acquired::Acquired(found))
@@ -132,6 +143,8 @@ fn by_acquire(claim: &idempotency_core::Claim, before: Option<&Record>, expected
         }
         (Acquired::Mismatch, _) => Rule::NoCrossTalk,
         (Acquired::InProgress { .. }, Acquired::Acquired(_)) => Rule::OneLiveHolder,
+        // As if the key had never been used: the result is not overridden, it is gone.
+        (Acquired::Completed(_), Acquired::Acquired(grant)) if grant.attempt == 1 => Rule::NothingIsForgottenEarly,
         (Acquired::Completed(_), Acquired::Acquired(_)) => Rule::NoLockOverAResult,
         (Acquired::Ended, _) => Rule::EndedStaysEnded,
         (Acquired::Unknown { on_unknown, .. }, Acquired::Acquired(_)) if *on_unknown > claim.on_unknown => {
@@ -146,14 +159,15 @@ fn by_acquire(claim: &idempotency_core::Claim, before: Option<&Record>, expected
         (Acquired::Completed(expected), Acquired::Completed(found)) => by_snapshots(expected, found),
         (Acquired::Completed(_), _) => Rule::NothingIsForgottenEarly,
         (Acquired::InProgress { .. }, Acquired::InProgress { .. } | Acquired::Unknown { .. }) => Rule::TimesAreKept,
-        (Acquired::InProgress { .. }, _) => Rule::RowsAreAnswered,
+        (Acquired::InProgress { .. }, _) => Rule::HoldersKeepTheirLock,
     }
 }
 
-fn by_get(expected: &Answer, found: &Answer) -> Rule {
+fn by_get(ever_used: bool, expected: &Answer, found: &Answer) -> Rule {
     match (expected, found) {
         (Answer::Found(Some(_)), Answer::Found(None)) => Rule::NothingIsForgottenEarly,
         (Answer::Found(Some(expected)), Answer::Found(Some(found))) => by_snapshots(expected, found),
+        (Answer::Found(None), Answer::Found(Some(_))) if !ever_used => Rule::NoCrossTalk,
         (Answer::Found(None), Answer::Found(Some(_))) => Rule::TimesAreKept,
         _ => Rule::RowsAreAnswered,
     }

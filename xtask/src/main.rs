@@ -9,6 +9,7 @@ mod failure;
 mod features;
 mod metadata;
 mod msrv;
+mod mutants_caught;
 mod shell;
 mod system;
 mod test;
@@ -56,6 +57,13 @@ const COMMANDS: &[Command] = &[
         usage: "[--json FILE] [-- ARGS]",
         about: "Run the benchmarks optimised; ARGS go to them, such as a filter.",
         run: bench::run,
+    },
+    Command {
+        name: "mutants-caught",
+        usage: "[--write]",
+        about: "Show by which rule each broken store and executor of the test kit's tests is caught.\n\
+                --write keeps the table and a picture of each in docs/mutants-caught.",
+        run: mutants_caught::run,
     },
     Command {
         name: "features",

@@ -17,6 +17,7 @@ pub(super) struct Explorer {
     at: usize,
     /// Runs that were broken off, as another one is the same.
     pub(super) same: u64,
+    every_order: bool,
 }
 
 #[derive(Debug)]
@@ -28,6 +29,10 @@ struct Branching {
 }
 
 impl Explorer {
+    pub(super) fn new(every_order: bool) -> Self {
+        Self { every_order, ..Self::default() }
+    }
+
     /// Begins the next schedule; `false` when all have been run.
     pub(super) fn next(&mut self) -> bool {
         self.at = 0;
@@ -63,7 +68,8 @@ impl Source for Explorer {
         }
         let asleep = self.path.last().map_or_else(Vec::new, |before| {
             let taken = before.steps[before.chosen];
-            before.asleep.iter().filter(|step| are_independent(**step, taken)).copied().collect()
+            let independent = |step: &&Step| !self.every_order && are_independent(**step, taken);
+            before.asleep.iter().filter(independent).copied().collect()
         });
         let steps = enabled.iter().map(|event| (*event, touches(*event))).collect();
         let mut branching = Branching { steps, asleep, chosen: 0 };

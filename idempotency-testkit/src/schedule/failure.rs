@@ -45,14 +45,9 @@ impl Failure {
         Self { violation, trace, schedule: Schedule(told.steps), seed, tried }
     }
 
-    pub(super) fn gone(seed: u64, tried: u32) -> Self {
-        let ended = Ended { steps: Vec::new(), violation: None, trace: None };
-        let told = Ended { steps: Vec::new(), violation: None, trace: None };
-        Self::new(told, &ended, Found { seed: Some(seed), tried: u64::from(tried) })
-    }
-
-    pub(super) fn aborted(seed: u64, tried: u32, why: &str) -> Self {
-        let mut failure = Self::gone(seed, tried);
+    pub(super) fn not_drawn(seed: u64, tried: u64, why: &str) -> Self {
+        let ended = || Ended { steps: Vec::new(), violation: None, trace: None };
+        let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried });
         failure.violation.what = format!("no requests could be drawn from the strategy: {why}");
         failure
     }

@@ -13,8 +13,10 @@ use idempotency_core::{Clock, Fence, IdempotencyStore, Key, StoreError, StoreErr
 use super::clock::SimClock;
 use super::effects::EffectError;
 use super::event::Flight;
+use super::quiet::caught;
 use super::referee::Referee;
 use crate::call::{Answer, Call};
+use crate::rule::Rule;
 
 /// The network of one run, shared by its clients.
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub(super) struct Net {
     dead: Vec<bool>,
     /// How often something happened that ends a wait.
     pub(super) happened: u64,
+    /// Who waits for that.
+    pub(super) waiting: Option<Waker>,
     pub(super) longest_lease: Duration,
 }
 
@@ -115,6 +119,7 @@ impl Shared {
             numbers: Vec::new(),
             dead: Vec::new(),
             happened: 0,
+            waiting: None,
             longest_lease: Duration::ZERO,
         })))
     }
@@ -137,7 +142,7 @@ impl Shared {
             Stage::Making(making, signal) => (making, signal),
             Stage::Sent | Stage::Answered(_) | Stage::Delivered(_) | Stage::Moving => {
                 let now = net.clock.now();
-                net.referee.begun(flight, &key, now);
+                net.referee.begun(flight, &key, &call, now);
                 let (store, key, call) = (net.store.clone(), key.clone(), call.clone());
                 (Box::pin(async move { call.send(&key, &*store).await }), Signal::woken())
             }
@@ -145,12 +150,16 @@ impl Shared {
         drop(net);
         signal.wait();
         let waker = Waker::from(signal.clone());
-        let polled = making.as_mut().poll(&mut Context::from_waker(&waker));
+        let polled = caught(|| making.as_mut().poll(&mut Context::from_waker(&waker)));
         let mut net = self.lock();
+        let polled = polled.unwrap_or_else(|panic| {
+            net.referee.breaks(Rule::NoPanic, || format!("the store panicked: {panic}"));
+            Poll::Ready(Err(StoreError::new(StoreErrorKind::Internal, "schedule").with_message("it panicked")))
+        });
         match polled {
             Poll::Ready(answer) => {
                 let now = net.clock.now();
-                net.referee.answered(flight, &key, &call, now, &answer);
+                net.referee.answered(flight, now, &answer);
                 net.answered(flight, Reply::Store(answer));
             }
             Poll::Pending => {
@@ -313,6 +322,9 @@ impl Future for Flying {
                 let waker = Some(cx.waker().clone());
                 net.airborne.push(Airborne { flight, cargo, stage: Stage::Sent, alone: false, waker });
                 net.happened += 1;
+                if let Some(waiting) = net.waiting.take() {
+                    waiting.wake();
+                }
                 flight
             }
             FlyingState::Up(flight) => {

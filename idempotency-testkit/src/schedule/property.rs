@@ -7,17 +7,18 @@ use std::time::Duration;
 use proptest::arbitrary::Arbitrary;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::bounds::Bounds;
 use super::clock::SimClock;
-use super::event::Schedule;
+use super::event::{Event, Schedule};
 use super::explorer::Explorer;
 use super::failure::{Failure, Found, Misfit};
 use super::referee::EffectRule;
 use super::run::{Ended, Handling, Plan, Simulated, run};
-use super::shrink::shortened;
-use super::source::{Replay, Script};
+use super::shrink::shortest;
+use super::source::{Replay, Script, Source, Wishes};
 use super::world::World;
 use crate::reference::ReferenceStore;
 use crate::seed;
@@ -58,6 +59,7 @@ pub struct Property<S> {
     different: usize,
     runs: u32,
     seed: Option<u64>,
+    every_order: bool,
 }
 
 impl<S: Debug> Debug for Property<S> {
@@ -96,6 +98,14 @@ pub struct Explored {
     pub longest: usize,
 }
 
+/// In a few words.
+impl std::fmt::Display for Explored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { schedules, same, longest } = self;
+        write!(f, "{schedules} schedules of up to {longest} steps; {same} more were the same but for the order")
+    }
+}
+
 impl<S> Property<S>
 where
     S: Strategy,
@@ -114,7 +124,7 @@ where
             within: Duration::from_secs(600),
             exchanges: true,
         };
-        Self { requests, plan, copies: 3, different: 2, runs: seed::soaked(1000, 100), seed: None }
+        Self { requests, plan, copies: 3, different: 2, runs: seed::soaked(1000, 100), seed: None, every_order: false }
     }
 
     /// Sets how many times each request is sent, 1 to 20, beside the last one when all is quiet.
@@ -162,6 +172,12 @@ where
         Self { seed: Some(seed), ..self }
     }
 
+    /// Has an exploration run every order of steps, even where two steps do not touch each other: for
+    /// services whose copies share something beside the world. It takes many times as long.
+    pub fn every_order(self) -> Self {
+        Self { every_order: true, ..self }
+    }
+
     /// Tries random schedules.
     ///
     /// # Panics
@@ -191,43 +207,31 @@ where
         E: Debug,
     {
         let seed = self.seed.unwrap_or_else(seed::from_environment);
-        let config =
-            Config { cases: self.runs, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        let number = prop_oneof![3 => Just(0_u8), 2 => 1_u8..=64];
-        let cases = (vec(self.requests, 1..=self.different), vec(number, 0..40));
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
+        let requests = vec(self.requests, 1..=self.different);
         let plan = self.plan;
         let sent = Sent { copies: self.copies, service: &service };
-        let (mut tried, mut failed) = (0, false);
-        let counted = (std::cell::Cell::new(tried), std::cell::Cell::new(failed));
-        let outcome = runner.run(&cases, |(requests, script)| {
-            if !counted.1.get() {
-                counted.0.set(counted.0.get() + 1);
+        let run = |requests: &Vec<S::Value>, source: &mut dyn Source| sent.run(&plan, requests, source, false);
+        for tried in 1..=u64::from(self.runs) {
+            let drawn =
+                requests.new_tree(&mut runner).and_then(|tree| Ok((tree, Wishes::any().new_tree(&mut runner)?)));
+            let (mut tree, wishes) = match drawn {
+                Ok((tree, wishes)) => (tree, wishes.current()),
+                Err(why) => return Err(Box::new(Failure::not_drawn(seed, tried, &why.to_string()))),
+            };
+            let ended = run(&tree.current(), &mut Script::new(&wishes));
+            if ended.violation.is_some() {
+                let again = |requests: &Vec<S::Value>, steps: &[Event]| run(requests, &mut Replay::as_far(steps));
+                let shortest = shortest(&mut tree, ended, again);
+                let told = sent.run(&plan, &shortest.requests, &mut Replay::new(&shortest.ended.steps), true);
+                let found = Found { seed: Some(seed), tried };
+                return Err(Box::new(Failure::new(told, &shortest.ended, found)));
             }
-            match sent.run(&plan, &requests, &mut Script::new(&script), false).violation {
-                None => Ok(()),
-                Some(violation) => {
-                    counted.1.set(true);
-                    Err(TestCaseError::fail(violation.what))
-                }
-            }
-        });
-        (tried, failed) = (counted.0.get(), counted.1.get());
-        match outcome {
-            Ok(()) if !failed => Ok(Passed { schedules: tried, seed }),
-            Ok(()) => Err(Box::new(Failure::gone(seed, tried))),
-            Err(TestError::Fail(_, (requests, script))) => {
-                let run = |script: &[u8]| sent.run(&plan, &requests, &mut Script::new(script), false);
-                let first = run(&script);
-                let (script, ended) = shortened(script, first, run);
-                let told = sent.run(&plan, &requests, &mut Script::new(&script), true);
-                let found = Found { seed: Some(seed), tried: u64::from(tried) };
-                Err(Box::new(Failure::new(told, &ended, found)))
-            }
-            Err(TestError::Abort(why)) => Err(Box::new(Failure::aborted(seed, tried, &why.to_string()))),
         }
+        Ok(Passed { schedules: self.runs, seed })
     }
 
     /// Runs **all** schedules of one request's copies within the bounds, [`Bounds::EXHAUSTIVE`] unless
@@ -256,7 +260,7 @@ where
         }
         let sent = Sent { copies: self.copies, service: &service };
         let requests = [request];
-        let mut explorer = Explorer::default();
+        let mut explorer = Explorer::new(self.every_order);
         let mut explored = Explored { schedules: 0, same: 0, longest: 0 };
         loop {
             let same = explorer.same;
@@ -277,6 +281,27 @@ where
         }
     }
 
+    /// Runs one random schedule: for a property test of one's own, which draws requests and
+    /// [`Wishes`](crate::strategies::schedules) itself, and shrinks them.
+    ///
+    /// # Errors
+    /// [`Failure`] where it breaks the property.
+    pub fn run<F, Fut, T, E>(&self, requests: &[S::Value], wishes: &Wishes, service: F) -> Result<(), Box<Failure>>
+    where
+        F: Fn(World, S::Value) -> Fut,
+        Fut: Future<Output = Result<T, E>> + 'static,
+        T: Debug,
+        E: Debug,
+    {
+        let sent = Sent { copies: self.copies, service: &service };
+        let ended = sent.run(&self.plan, requests, &mut Script::new(wishes), false);
+        if ended.violation.is_none() {
+            return Ok(());
+        }
+        let told = sent.run(&self.plan, requests, &mut Replay::new(&ended.steps), true);
+        Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1 })))
+    }
+
     /// Runs one schedule again, as a failure printed it.
     ///
     /// # Errors
@@ -295,7 +320,7 @@ where
         let sent = Sent { copies: self.copies, service: &service };
         let mut plan = self.plan;
         // A schedule of an exploration has no exchanges; then all that it may do is allowed.
-        plan.exchanges = steps.iter().any(|step| matches!(step, super::event::Event::Exchange(_)));
+        plan.exchanges = steps.iter().any(|step| matches!(step, Event::Exchange(_)));
         let mut source = Replay::new(&steps);
         let told = sent.run(&plan, requests, &mut source, true);
         if let Some((at, enabled)) = source.misfit {
@@ -318,13 +343,7 @@ struct Sent<'a, F> {
 }
 
 impl<F> Sent<'_, F> {
-    fn run<R, Fut, T, E>(
-        &self,
-        plan: &Plan,
-        requests: &[R],
-        source: &mut dyn super::source::Source,
-        tell: bool,
-    ) -> Ended
+    fn run<R, Fut, T, E>(&self, plan: &Plan, requests: &[R], source: &mut dyn Source, tell: bool) -> Ended
     where
         R: Clone + Debug,
         F: Fn(World, R) -> Fut,

@@ -1,13 +1,14 @@
 //! Holds a run to the rules, call by call.
 
-use idempotency_core::{Fence, Grant, Key, Owner, StoreError, Timestamp};
+use idempotency_core::{Fence, Grant, Key, Owner, StoreError, StoreErrorKind, Timestamp};
 
 use super::event::Flight;
 use super::network::{Cargo, Reply};
 use super::teller::in_words;
 use crate::belief::{Belief, Window};
 use crate::call::{Answer, Call};
-use crate::rule::Rule;
+use crate::history::{CallId, History};
+use crate::rule::{Broken, Rule};
 
 /// How often an effect may be had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,11 @@ pub struct Violation {
 pub(super) struct Referee {
     rule: EffectRule,
     beliefs: Vec<(Key, Belief)>,
-    /// The calls that the store is at.
-    open: Vec<(Flight, Key, Timestamp)>,
+    /// The calls that the store has begun, in that order.
+    begun: Vec<Begun>,
+    /// Whether a call was under way while another was: then their order is not known, and the answers are
+    /// held against every order that there can be.
+    interleaved: bool,
     grants: Vec<(u8, Key, Grant)>,
     /// The grants under which effects were sent off.
     sent_under: Vec<(Flight, Option<Grant>)>,
@@ -47,6 +51,17 @@ pub(super) struct Referee {
     told: Option<Vec<(Flight, String)>>,
     restarted: bool,
     broken: Option<Violation>,
+}
+
+/// A call that the store has begun.
+#[derive(Clone, Debug)]
+struct Begun {
+    flight: Flight,
+    key: Key,
+    call: Call,
+    at: Timestamp,
+    /// After how many calls had begun it was answered, when, and what.
+    answered: Option<(usize, Timestamp, Result<Answer, StoreErrorKind>)>,
 }
 
 /// An effect that was had.
@@ -62,7 +77,8 @@ impl Referee {
         Self {
             rule,
             beliefs: Vec::new(),
-            open: Vec::new(),
+            begun: Vec::new(),
+            interleaved: false,
             grants: Vec::new(),
             sent_under: Vec::new(),
             effects: Vec::new(),
@@ -116,26 +132,62 @@ impl Referee {
         self.told.iter().flatten().rev().find(|(told, _)| *told == flight).map(|(_, words)| words.as_str())
     }
 
-    pub(super) fn begun(&mut self, flight: Flight, key: &Key, now: Timestamp) {
-        self.open.push((flight, key.clone(), now));
+    /// The store begins a call.
+    pub(super) fn begun(&mut self, flight: Flight, key: &Key, call: &Call, now: Timestamp) {
+        let (key, call) = (key.clone(), call.clone());
+        self.interleaved |=
+            self.begun.iter().any(|other| other.answered.is_none() && other.key.as_str() == key.as_str());
+        self.begun.push(Begun { flight, key, call, at: now, answered: None });
     }
 
     /// The store has answered a call.
-    pub(super) fn answered(
-        &mut self,
-        flight: Flight,
-        key: &Key,
-        call: &Call,
-        now: Timestamp,
-        answer: &Result<Answer, StoreError>,
-    ) {
-        self.open.retain(|(open, ..)| *open != flight);
-        let Ok(answer) = answer else { return };
-        let belief = self.belief(key);
-        if let Err(broken) = belief.step(call, Window::at(now), answer) {
+    pub(super) fn answered(&mut self, flight: Flight, now: Timestamp, answer: &Result<Answer, StoreError>) {
+        let Some(at) = self.begun.iter().rposition(|begun| begun.flight == flight && begun.answered.is_none()) else {
+            return;
+        };
+        let answer = match answer {
+            Ok(answer) => Ok(answer.clone()),
+            Err(error) => Err(error.kind()),
+        };
+        self.begun[at].answered = Some((self.begun.len(), now, answer));
+        // The belief is what pictures show, too.
+        let Begun { key, call, at: from, answered: Some((.., Ok(answer))), .. } = self.begun[at].clone() else {
+            return;
+        };
+        let window = Window { from: from.min(now), to: now };
+        let stepped = self.belief(&key).step(&call, window, &answer);
+        let broken = match stepped {
+            // Out of the order of the answers, it may be right in another.
+            Err(broken) if !self.interleaved || self.impossible(&key).is_some() => Some(broken),
+            Ok(()) if self.interleaved => self.impossible(&key),
+            Ok(()) | Err(_) => None,
+        };
+        if let Some(broken) = broken {
             let rule = if self.restarted { Rule::AcknowledgedIsDurable } else { broken.rule };
             self.breaks(rule, || broken.to_string());
         }
+    }
+
+    /// Whether no order of a key's calls explains their answers.
+    fn impossible(&self, key: &Key) -> Option<Box<Broken>> {
+        let mut history = History::new();
+        // What was begun after how many others had been, in the order in which it all happened.
+        let mut ids: Vec<CallId> = Vec::with_capacity(self.begun.len());
+        for count in 0..=self.begun.len() {
+            for (begun, id) in self.begun.iter().zip(&ids) {
+                if let Some((after, at, answer)) = &begun.answered
+                    && *after == count
+                {
+                    history.answered(*id, *at, answer.clone());
+                }
+            }
+            if let Some(begun) = self.begun.get(count) {
+                ids.push(history.sent(&begun.key, begun.flight.client.to_string(), begun.call.clone(), begun.at));
+            }
+        }
+        let verdict = history.check().err()?;
+        let impossible = verdict.impossible()?;
+        (impossible.key.as_str() == key.as_str()).then(|| Box::new(impossible.broken.clone()))
     }
 
     fn belief(&mut self, key: &Key) -> &mut Belief {
@@ -228,8 +280,10 @@ impl Referee {
         untold.then_some((Rule::ToldBeforeAgain, "the later attempt was not told that the one before it is unknown"))
     }
 
-    pub(super) const fn restarted(&mut self) {
+    /// The store went down: what it was at may have been carried out or not.
+    pub(super) fn restarted(&mut self) {
         self.restarted = true;
+        self.interleaved |= self.begun.iter().any(|begun| begun.answered.is_none());
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +19,7 @@ use super::bounds::Bounds;
 use super::clock::SimClock;
 use super::event::{Event, Flight};
 use super::network::{Cargo, Shared, Stage};
+use super::quiet::caught;
 use super::referee::{EffectRule, Referee, Violation};
 use super::source::{Source, Touch};
 use super::teller::Teller;
@@ -89,6 +89,8 @@ struct Client {
     begun: bool,
     crashed: bool,
     flag: Arc<Flag>,
+    /// When it began, in the time that counts.
+    began: Duration,
 }
 
 impl Client {
@@ -109,6 +111,8 @@ pub(super) struct Run<'a> {
     waker: Arc<Mutex<Option<Waker>>>,
     teller: Option<Teller>,
     steps: Vec<Event>,
+    /// The time for which the schedule itself held everything up: no request is blamed for it.
+    held_up: Duration,
 }
 
 /// Runs one schedule: `handle` makes a request's future, for the client given. The last `last` clients
@@ -135,6 +139,7 @@ pub(super) fn run(
             begun: false,
             crashed: false,
             flag: Arc::new(Flag { woken: AtomicBool::new(true), main: waker.clone() }),
+            began: Duration::ZERO,
         };
         let mut run = Run {
             plan,
@@ -147,6 +152,7 @@ pub(super) fn run(
             waker: waker.clone(),
             teller: tell.map(|requests| Teller::new(clients, requests)),
             steps: Vec::new(),
+            held_up: Duration::ZERO,
         };
         let violation = run.carry_out(handle, source).await;
         let trace = run.teller.take().map(|teller| teller.finish(violation.clone()));
@@ -174,7 +180,10 @@ impl Run<'_> {
             let event = enabled[chosen];
             if chosen > 0 {
                 let late = event.flight().is_some_and(|flight| self.is_late(flight));
-                self.left.take(event, late);
+                let idle = event == Event::Wait && enabled[1..].starts_with(&[Event::Wait]);
+                if !idle {
+                    self.left.take(event, late);
+                }
             }
             self.steps.push(event);
             if let Some(teller) = &mut self.teller {
@@ -184,6 +193,7 @@ impl Run<'_> {
             if let Some(teller) = &mut self.teller {
                 teller.after(event, &self.net, self.clock.now());
             }
+            self.all_in_time();
             let mut net = self.net.lock();
             if self.steps.len() > MOST_STEPS {
                 net.referee.breaks(Rule::RequestsEnd, || format!("a request goes on and on: {MOST_STEPS} steps"));
@@ -215,7 +225,13 @@ impl Run<'_> {
         };
         match (flights.first(), next) {
             (Some(first), _) => enabled.push(onward(*first)),
-            (None, Some(next)) => enabled.push(Event::Begin(number(next))),
+            (None, Some(next)) => {
+                enabled.push(Event::Begin(number(next)));
+                // Nothing is on its way: time may pass before the next one comes, and nobody is held up.
+                if running && !quiet {
+                    enabled.push(Event::Wait);
+                }
+            }
             (None, None) if running => enabled.push(Event::Wait),
             (None, None) => return self.afterwards(&net),
         }
@@ -255,7 +271,7 @@ impl Run<'_> {
         if begun && left.lapses > 0 {
             enabled.push(Event::Lapse);
         }
-        if left.waits > 0 && enabled[0] != Event::Wait && running().next().is_some() {
+        if left.waits > 0 && !flights.is_empty() && running().next().is_some() {
             enabled.push(Event::Wait);
         }
         if begun && left.restarts > 0 && self.restart.is_some() {
@@ -285,6 +301,7 @@ impl Run<'_> {
                 let handling = handle(World::new(self.net.clone(), client), at);
                 self.clients[at].handling = Some(handling);
                 self.clients[at].begun = true;
+                self.clients[at].began = self.counted();
             }
             Event::Carry(flight) => self.net.carry(flight),
             Event::Deliver(flight) => self.net.lock().deliver(flight),
@@ -306,7 +323,11 @@ impl Run<'_> {
             Event::Drop(client) => {
                 self.clients[usize::from(client) - 1].handling = None;
             }
-            Event::Lapse => advance(self.lease() + Duration::from_millis(1)).await,
+            Event::Lapse => {
+                let lapse = self.lease() + Duration::from_millis(1);
+                self.held_up += lapse;
+                advance(lapse).await;
+            }
             Event::Wait => return self.wait().await,
             Event::Restart => {
                 if let Some(restart) = &self.restart {
@@ -373,25 +394,41 @@ impl Run<'_> {
             let net = self.net.lock();
             (net.happened, net.airborne.iter().any(|one| !one.is_late()))
         };
-        let longest = if held_up { self.lease() } else { self.plan.within };
+        let began = self.clock.elapsed();
+        // A moment more than a request may take, so that one that does nothing is found out.
+        let longest = if held_up { self.lease() } else { self.plan.within + Duration::from_millis(1) };
         let mut longest = pin!(sleep(longest));
-        let happened = poll_fn(|cx| {
+        poll_fn(|cx| {
             let ended = self.poll_clients(cx);
-            if ended || self.net.lock().happened != before {
-                return Poll::Ready(true);
+            let mut net = self.net.lock();
+            if ended || net.happened != before {
+                return Poll::Ready(());
             }
-            longest.as_mut().poll(cx).map(|()| false)
+            net.waiting = Some(cx.waker().clone());
+            drop(net);
+            longest.as_mut().poll(cx)
         })
         .await;
-        if !happened && !held_up {
-            let running = self.clients.iter().enumerate().filter(|(_, client)| client.is_running());
-            let stuck: Vec<String> = running.map(|(at, _)| number(at).to_string()).collect();
-            let (stuck, within) = (stuck.join(" and "), self.plan.within);
-            self.net.lock().referee.breaks(Rule::RequestsEnd, || {
-                format!("the request of client {stuck} did not end within {within:?}, and nothing kept it")
-            });
+        if held_up {
+            self.held_up += self.clock.elapsed() - began;
         }
         self.settle().await;
+    }
+
+    /// The time that counts: less that for which the schedule held everything up.
+    fn counted(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.held_up)
+    }
+
+    /// Sees to it that no request takes longer than it may.
+    fn all_in_time(&self) {
+        let (now, within) = (self.counted(), self.plan.within);
+        let late = |client: &Client| client.is_running() && now.saturating_sub(client.began) > within;
+        if let Some(at) = self.clients.iter().position(late) {
+            self.net.lock().referee.breaks(Rule::RequestsEnd, || {
+                format!("the request of client {} did not end within {within:?}, and nothing kept it", number(at))
+            });
+        }
     }
 
     /// Polls whoever was woken. Whether somebody's request ended.
@@ -407,17 +444,13 @@ impl Run<'_> {
                     break;
                 }
                 let waker = Waker::from(client.flag.clone());
-                let polled =
-                    catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(&mut Context::from_waker(&waker))));
-                let outcome = match polled {
+                let outcome = match caught(|| handling.as_mut().poll(&mut Context::from_waker(&waker))) {
                     Ok(Poll::Pending) => continue,
                     Ok(Poll::Ready(outcome)) => outcome,
                     Err(panic) => {
-                        let message = message(&*panic);
-                        self.net.lock().referee.breaks(Rule::NoPanic, || {
-                            format!("the request of client {} panicked: {message}", number(at))
-                        });
-                        Err(format!("panicked: {message}"))
+                        let what = format!("the request of client {} panicked: {panic}", number(at));
+                        self.net.lock().referee.breaks(Rule::NoPanic, || what);
+                        Err(format!("panicked: {panic}"))
                     }
                 };
                 client.handling = None;
@@ -439,11 +472,6 @@ fn hash(key: &Key) -> u64 {
 
 fn number(at: usize) -> u8 {
     u8::try_from(at + 1).unwrap_or(u8::MAX)
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
 }
 
 /// Tells that a client can go on.

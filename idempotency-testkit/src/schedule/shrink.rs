@@ -1,66 +1,94 @@
 //! Makes a schedule that breaks a rule as short as it can be.
 
+use proptest::strategy::ValueTree;
+
+use super::event::Event;
 use super::run::Ended;
+use crate::rule::Rule;
 
 /// How many runs it may take.
-const MOST_RUNS: u32 = 4000;
+const MOST_RUNS: u32 = 10_000;
 
-/// Shortens a script, which proptest has shrunk already, by what it leads to: the fewest steps, and the
-/// fewest of them that are not what would happen anyway.
-pub(super) fn shortened(script: Vec<u8>, ended: Ended, run: impl Fn(&[u8]) -> Ended) -> (Vec<u8>, Ended) {
-    let rule = ended.violation.as_ref().map(|violation| violation.rule);
-    let mut best = (script, ended);
-    let mut runs = 0;
-    let mut improved = true;
-    while improved && runs < MOST_RUNS {
-        improved = false;
-        for candidate in candidates(&best.0) {
-            runs += 1;
-            let ended = run(&candidate);
-            let same_rule = ended.violation.as_ref().map(|violation| violation.rule) == rule;
-            if same_rule && cost(&candidate, &ended) < cost(&best.0, &best.1) {
-                best = (candidate, ended);
-                improved = true;
-                break;
+/// A run that breaks a rule.
+pub(super) struct Broken<R> {
+    pub(super) requests: R,
+    pub(super) ended: Ended,
+}
+
+/// Leaves out of a schedule whatever the same rule is broken without: single steps, and pairs, as a call
+/// and its answer; the requests shrink as their strategy has it. `run` takes the steps it is given as
+/// far as they can be taken.
+pub(super) fn shortest<T: ValueTree>(
+    requests: &mut T,
+    ended: Ended,
+    run: impl Fn(&T::Value, &[Event]) -> Ended,
+) -> Broken<T::Value> {
+    let rule = rule(&ended);
+    let mut best = Broken { requests: requests.current(), ended };
+    let mut left = MOST_RUNS;
+    let mut breaks = |requests: &T::Value, steps: &[Event]| {
+        left = left.saturating_sub(1);
+        let ended = (left > 0).then(|| run(requests, steps))?;
+        (self::rule(&ended) == rule).then_some(ended)
+    };
+    shorten(&mut best, &mut breaks);
+    let mut simpler = requests.simplify();
+    while simpler {
+        let candidate = requests.current();
+        let most = best.ended.steps.len();
+        let found = breaks(&candidate, &best.ended.steps).filter(|ended| ended.steps.len() <= most);
+        simpler = match found {
+            Some(ended) => {
+                best = Broken { requests: candidate, ended };
+                requests.simplify()
             }
-            if runs >= MOST_RUNS {
-                break;
-            }
-        }
+            None => requests.complicate(),
+        };
     }
+    shorten(&mut best, &mut breaks);
     best
 }
 
-fn cost(script: &[u8], ended: &Ended) -> (usize, usize, u32, usize) {
-    let wishes = script.iter().filter(|number| **number > 0).count();
-    (ended.steps.len(), wishes, script.iter().map(|number| u32::from(*number)).sum(), script.len())
+fn rule(ended: &Ended) -> Option<Rule> {
+    ended.violation.as_ref().map(|violation| violation.rule)
 }
 
-/// Scripts that are a little simpler: one number fewer, smaller, or two of them elsewhere.
-fn candidates(script: &[u8]) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    for at in 0..script.len() {
-        let mut without = script.to_vec();
-        without.remove(at);
-        all.push(without);
-    }
-    for at in 0..script.len() {
-        for smaller in 0..script[at].min(16) {
-            let mut with = script.to_vec();
-            with[at] = smaller;
-            all.push(with);
+fn shorten<R>(best: &mut Broken<R>, breaks: &mut impl FnMut(&R, &[Event]) -> Option<Ended>) {
+    let mut improved = true;
+    while improved {
+        improved = false;
+        for candidate in candidates(&best.ended.steps) {
+            let Some(ended) = breaks(&best.requests, &candidate) else { continue };
+            if cost(&ended) < cost(&best.ended) {
+                best.ended = ended;
+                improved = true;
+                break;
+            }
         }
     }
-    for at in 0..script.len() {
-        for number in script[at].saturating_add(1)..16 {
-            let mut with = script.to_vec();
-            with[at] = number;
-            with.truncate(at + 1);
-            all.push(with);
+}
+
+/// Fewer steps, and fewer of them in which something goes wrong or is taken apart.
+fn cost(ended: &Ended) -> (usize, usize) {
+    let plain = |event: &&Event| matches!(event, Event::Begin(_) | Event::Exchange(_) | Event::Deliver(_));
+    (ended.steps.len(), ended.steps.len() - ended.steps.iter().filter(plain).count())
+}
+
+fn candidates(steps: &[Event]) -> Vec<Vec<Event>> {
+    let without = |left_out: [usize; 2]| {
+        let kept = steps.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+        kept.map(|(_, step)| *step).collect::<Vec<_>>()
+    };
+    let one = (0..steps.len()).map(move |at| without([at, at]));
+    let two =
+        (0..steps.len()).flat_map(move |first| (first + 1..steps.len()).map(move |second| without([first, second])));
+    let joined = (0..steps.len()).filter_map(|at| match steps[at] {
+        Event::Carry(flight) => {
+            let mut joined = steps.to_vec();
+            joined[at] = Event::Exchange(flight);
+            Some(joined)
         }
-        let mut later = script.to_vec();
-        later.insert(at, 0);
-        all.push(later);
-    }
-    all
+        _ => None,
+    });
+    one.chain(two).chain(joined).collect()
 }

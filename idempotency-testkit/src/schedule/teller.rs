@@ -1,14 +1,14 @@
 //! Puts a run's trace together as it goes.
 
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use idempotency_core::Timestamp;
+use idempotency_core::{Key, Timestamp};
 
 use super::event::{Event, Flight};
 use super::network::{Cargo, Net, Reply, Shared};
 use super::referee::Violation;
 use super::trace::{Errand, Moved, Standing, Step, Then, Trace};
+use crate::belief::Belief;
 
 #[derive(Debug)]
 pub(super) struct Teller {
@@ -97,18 +97,13 @@ fn moved(cargo: &Cargo) -> Moved {
 }
 
 fn standings(net: &Net, now: Timestamp) -> Vec<Standing> {
-    let mut standings: Vec<Standing> = Vec::new();
-    for (key, belief) in net.referee.beliefs() {
-        // A store that answers at once is asked; of another, the answers so far tell.
-        let mut asked = net.store.get(key);
-        let record = match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(found)) => found.map(|found| found.record),
-            Poll::Ready(Err(_)) | Poll::Pending => belief.record().cloned(),
-        };
+    // As the answers tell: a store that is broken may be changed by being asked.
+    let standing = |(key, belief): &(Key, Belief)| {
+        let record = belief.record().cloned();
         let holder = record.as_ref().and_then(|record| net.referee.owner(record.lock.owner));
-        standings.push(Standing { key: key.clone(), record, now, holder, effects: net.referee.effects_under(key) });
-    }
-    standings
+        Standing { key: key.clone(), record, now, holder, effects: net.referee.effects_under(key) }
+    };
+    net.referee.beliefs().iter().map(standing).collect()
 }
 
 /// An answer in words.

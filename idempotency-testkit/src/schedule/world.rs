@@ -12,6 +12,7 @@ use idempotency_core::{
 use super::effects::Effects;
 use super::network::{Cargo, Shared, launch};
 use crate::call::{Answer, Call};
+use crate::rule::Rule;
 
 /// What one client's process sees of the world: a store, and the world outside, both at the other end
 /// of a network that the schedule rules.
@@ -44,6 +45,12 @@ impl World {
     #[must_use]
     pub fn effects(&self) -> Effects {
         Effects { net: self.net.clone(), client: self.client }
+    }
+
+    /// Says that a rule is broken, for what only the service can see: the run then fails with it.
+    pub fn report(&self, rule: Rule, what: impl Into<String>) {
+        let what = format!("client {}: {}", self.client, what.into());
+        self.net.lock().referee.breaks(rule, || what);
     }
 
     /// Which client this is, from 1 in the order in which they come.

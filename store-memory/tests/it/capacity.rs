@@ -6,7 +6,7 @@ use std::time::Duration;
 use idempotency_core::{Acquired, Claim, Effect, Held, IdempotencyStore, Key, ManualClock, StoreErrorKind, Upkeep};
 use idempotency_store_memory::MemoryStore;
 
-use crate::cases::{LEASE, RETENTION, UNKNOWN_RETENTION, claim, clock, key, result};
+use idempotency_testkit::conformance::sample::{LEASE, RETENTION, UNKNOWN_RETENTION, claim, clock, key, value};
 
 const ROOM: usize = 12;
 
@@ -49,7 +49,7 @@ async fn a_full_store_refuses_new_keys_and_serves_those_it_knows() {
         assert_eq!(store.extend_lock(key, lock, LEASE).await.unwrap(), Held::Held);
     }
     for (key, lock) in keys.iter().zip(&locks).take(3) {
-        assert_eq!(store.store_result(key, lock, &result("kept"), RETENTION).await.unwrap(), Held::Held);
+        assert_eq!(store.store_result(key, lock, &value("kept"), RETENTION).await.unwrap(), Held::Held);
     }
     assert_eq!(store.release_lock(&keys[3], &locks[3], Effect::None).await.unwrap(), Held::Held);
     assert_eq!(store.release_lock(&keys[4], &locks[4], Effect::Unknown).await.unwrap(), Held::Held);
@@ -71,7 +71,7 @@ async fn nothing_is_evicted_before_its_time_and_the_expired_make_room() {
         let key = key(format!("{number}"));
         let lock = granted(&store, &key, &claim(1)).await;
         let held = match number % 4 {
-            0 => store.store_result(&key, &lock, &result("kept"), RETENTION).await,
+            0 => store.store_result(&key, &lock, &value("kept"), RETENTION).await,
             1 => store.release_lock(&key, &lock, Effect::None).await,
             2 => store.release_lock(&key, &lock, Effect::Unknown).await,
             _ => Ok(Held::Held),
@@ -113,7 +113,7 @@ async fn swept_records_are_gone_from_the_statistics() {
         for number in 0..100 {
             let key = key(format!("{generation}.{number}"));
             let lock = granted(&store, &key, &claim(1)).await;
-            store.store_result(&key, &lock, &result("swept"), RETENTION).await.unwrap();
+            store.store_result(&key, &lock, &value("swept"), RETENTION).await.unwrap();
         }
         let stats = store.stats().await.unwrap();
         assert_eq!((stats.completed, stats.expired), (100, 0), "generation {generation}");
@@ -131,10 +131,10 @@ async fn a_key_that_is_tried_again_and_again_hides_nothing_that_may_be_forgotten
     }
     clock.advance(Duration::from_secs(1));
     let lock = granted(&store, &key("done"), &claim(1)).await;
-    store.store_result(&key("done"), &lock, &result("done"), RETENTION).await.unwrap();
+    store.store_result(&key("done"), &lock, &value("done"), RETENTION).await.unwrap();
     clock.advance(RETENTION - Duration::from_secs(2));
     let lock = granted(&store, &key("tried"), &claim(1000)).await;
-    store.store_result(&key("tried"), &lock, &result("tried"), RETENTION).await.unwrap();
+    store.store_result(&key("tried"), &lock, &value("tried"), RETENTION).await.unwrap();
     clock.advance(Duration::from_secs(3));
     granted(&store, &key("new"), &claim(1)).await;
 }

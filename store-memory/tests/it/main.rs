@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
-#[macro_use]
-#[path = "../cases/mod.rs"]
-mod cases;
 mod capacity;
 mod smoke;
 
 use idempotency_store_memory::MemoryStore;
+use idempotency_testkit::conformance::{Capability, Subject, sample};
 
-async fn fresh() -> cases::Subject {
-    let clock = cases::clock();
-    cases::Subject::new(MemoryStore::with_clock(clock.clone()), clock, ())
+fn fresh() -> Subject {
+    let clock = sample::clock();
+    Subject::new(MemoryStore::with_clock(clock.clone()))
+        .on_clock(clock)
+        .lacks(Capability::Reopen, "its records are in this process's memory")
 }
 
-store_cases!(crate::fresh, crate::fresh);
+idempotency_testkit::conformance!(fresh);

@@ -9,8 +9,8 @@ use idempotency_core::{
 };
 use idempotency_store_sled::{Durability, SledStore, SledStoreConfig};
 
-use crate::cases::{LEASE, RETENTION, claim, result};
 use crate::support::{House, Store, record_key};
+use idempotency_testkit::conformance::sample::{self, LEASE, RETENTION, claim, value};
 
 /// As text: one that is long is kept under its digest, with its text in the value.
 const LONG_ID: &str = "an id that is long, and is kept under its digest for that, its text beside the record; ";
@@ -40,7 +40,7 @@ async fn bring(store: &Store, key: &Key, standing: Standing) -> Lock {
     let held = match standing {
         Standing::InProgress => Held::Held,
         Standing::Unknown => store.release_lock(key, &grant.lock, Effect::Unknown).await.unwrap(),
-        Standing::Completed => store.store_result(key, &grant.lock, &result("a value"), RETENTION).await.unwrap(),
+        Standing::Completed => store.store_result(key, &grant.lock, &value("a value"), RETENTION).await.unwrap(),
         Standing::InPieces => {
             let long = idempotency_core::Completion::Value((0..20_000).map(|at| (at / 100) as u8).collect());
             store.store_result(key, &grant.lock, &long, RETENTION).await.unwrap()
@@ -90,7 +90,7 @@ async fn check(store: &Store, key: &Key, lock: &Lock, what: &str) {
     told(store.acquire_lock(key, &claim(2)).await, key, what);
     told(store.acquire_lock(key, &Claim { owner: lock.owner, settles: true, ..claim(2) }).await, key, what);
     told(store.extend_lock(key, lock, LEASE).await, key, what);
-    told(store.store_result(key, lock, &result("another"), RETENTION).await, key, what);
+    told(store.store_result(key, lock, &value("another"), RETENTION).await, key, what);
     told(store.release_lock(key, lock, Effect::Settled).await, key, what);
     let handle = Idempotency::new(store.clone());
     let ran = handle.execute_once(key, async { panic!("{what}: ran") as Result<String, Error> }).await;
@@ -280,7 +280,7 @@ async fn one_damaged_record_holds_up_no_other() {
     // And the key that used the small fences up.
     assert_eq!((rest.records.len(), rest.next), (13, None));
 
-    house.clock.advance(RETENTION + crate::cases::PURGED_BY);
+    house.clock.advance(RETENTION + sample::PURGED_BY);
     let purged = store.purge(100).await;
     told(purged, &keys[7].0, "a purge");
     for (number, (key, _)) in keys.iter().enumerate() {

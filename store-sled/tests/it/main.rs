@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
-#[macro_use]
-#[path = "../../../store-memory/tests/cases/mod.rs"]
-mod cases;
 mod damage;
 mod pieces;
 mod purging;
@@ -13,13 +10,15 @@ mod smoke;
 mod support;
 
 use idempotency_store_sled::Durability;
+use idempotency_testkit::conformance::Subject;
 
-async fn power_safe() -> cases::Subject {
-    support::subject(Durability::Power).await
+async fn power_safe() -> Subject {
+    // Each call waits for the disk.
+    support::subject(Durability::Power).await.one_round_in(20)
 }
 
-async fn crash_safe() -> cases::Subject {
+async fn crash_safe() -> Subject {
     support::subject(Durability::Process).await
 }
 
-store_cases!(crate::power_safe, crate::crash_safe);
+idempotency_testkit::conformance!(power_safe, crash_safe);

@@ -4,8 +4,8 @@ use idempotency_core::{Completion, Error, Held, Idempotency, IdempotencyStore, K
 use idempotency_core::{How, NotReplayable, Unrecorded};
 use idempotency_store_sled::Durability;
 
-use crate::cases::{LEASE, PURGED_BY, RETENTION, UNKNOWN_RETENTION, claim, key, result};
 use crate::support::{House, Store, record_key};
+use idempotency_testkit::conformance::sample::{LEASE, PURGED_BY, RETENTION, UNKNOWN_RETENTION, claim, key, value};
 
 fn patterned(len: usize) -> Completion {
     Completion::Value((0..len).map(|at| (at * 31 + at / 251) as u8).collect())
@@ -91,7 +91,7 @@ async fn pieces_that_no_record_names_are_swept_and_those_in_use_are_not() {
     for key in &keys {
         complete(&store, key, &patterned(20_000)).await;
     }
-    complete(&store, &other, &result("in one")).await;
+    complete(&store, &other, &value("in one")).await;
     drop(store);
     let in_use = house.entries(b'c');
     assert_eq!(in_use.len(), 8);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use idempotency_core::{Acquired, Claim, Effect, Grant, Held, IdempotencyStore, Key, Upkeep};
 use idempotency_store_sled::Durability;
 
-use crate::cases::{PURGED_BY, RETENTION, UNKNOWN_RETENTION, claim, key, result};
 use crate::support::{House, Store};
+use idempotency_testkit::conformance::sample::{PURGED_BY, RETENTION, UNKNOWN_RETENTION, claim, key, value};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -35,10 +35,10 @@ async fn what_was_looked_at_too_early_is_looked_at_again_in_time() {
     house.clock.advance(RETENTION + PURGED_BY);
     assert_eq!(purged(&store).await, 0);
 
-    assert_eq!(store.store_result(&slow, &lock, &result("late"), RETENTION).await.unwrap(), Held::Held);
+    assert_eq!(store.store_result(&slow, &lock, &value("late"), RETENTION).await.unwrap(), Held::Held);
     let taken_over = granted(&store, &unknown, &Claim { owner: claim(2).owner, ..long.clone() }).await;
     assert!(taken_over.prior.is_some());
-    let held = store.store_result(&unknown, &taken_over.lock, &result("later"), RETENTION).await.unwrap();
+    let held = store.store_result(&unknown, &taken_over.lock, &value("later"), RETENTION).await.unwrap();
     assert_eq!(held, Held::Held);
     house.clock.advance(RETENTION + PURGED_BY);
     assert_eq!(purged(&store).await, 1, "the slow run's result is purged with its retention");

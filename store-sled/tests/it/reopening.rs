@@ -7,8 +7,8 @@ use idempotency_core::{
 };
 use idempotency_store_sled::Durability;
 
-use crate::cases::{LEASE, RETENTION, claim, key, result};
 use crate::support::{House, Store};
+use idempotency_testkit::conformance::sample::{LEASE, RETENTION, claim, key, value};
 
 async fn granted(store: &Store, key: &Key, claim: &Claim) -> idempotency_core::Grant {
     match store.acquire_lock(key, claim).await.unwrap() {
@@ -26,7 +26,7 @@ async fn every_record_is_there_again() {
             let key = key(format!("{number}"));
             let lock = granted(&store, &key, &claim(1)).await.lock;
             let held = match number % 4 {
-                0 => store.store_result(&key, &lock, &result("kept"), RETENTION).await,
+                0 => store.store_result(&key, &lock, &value("kept"), RETENTION).await,
                 1 => store.release_lock(&key, &lock, Effect::None).await,
                 2 => store.release_lock(&key, &lock, Effect::Unknown).await,
                 _ => store.extend_lock(&key, &lock, 2 * LEASE).await,
@@ -43,7 +43,7 @@ async fn every_record_is_there_again() {
         assert_eq!(store.list(None, 100).await.unwrap(), before);
         // The holder of a lock holds it still.
         let (held, snapshot) = before.records.iter().find(|(key, _)| key.as_str() == "/case/3").unwrap();
-        let held = store.store_result(held, &snapshot.record.lock, &result("after"), RETENTION).await.unwrap();
+        let held = store.store_result(held, &snapshot.record.lock, &value("after"), RETENTION).await.unwrap();
         assert_eq!(held, Held::Held);
     }
 }
@@ -59,7 +59,7 @@ async fn fences_grow_over_reopening_and_for_an_expired_key() {
             let grant = granted(&store, &key, &claim(1)).await;
             assert!(grant.lock.fence > last, "round {round}: {} after {last}", grant.lock.fence);
             last = grant.lock.fence;
-            store.store_result(&key, &grant.lock, &result("done"), RETENTION).await.unwrap();
+            store.store_result(&key, &grant.lock, &value("done"), RETENTION).await.unwrap();
             house.clock.advance(RETENTION);
         }
         if round % 2 == 0 {

@@ -8,15 +8,25 @@ use idempotency_store_sled::{Durability, SledStore, SledStoreConfig};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::cases::{Subject, clock};
+use idempotency_testkit::conformance::Subject;
+use idempotency_testkit::conformance::sample::clock;
 
 pub(crate) type Store = SledStore<Arc<ManualClock>>;
 
+async fn open_in(folder: &Path, clock: Arc<ManualClock>, durability: Durability) -> Store {
+    let config = SledStoreConfig::new(folder).with_durability(durability);
+    SledStore::open_with_clock(config, clock).await.unwrap()
+}
+
 pub(crate) async fn subject(durability: Durability) -> Subject {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
-    let config = SledStoreConfig::new(folder.path()).with_durability(durability);
-    let store = SledStore::open_with_clock(config, clock.clone()).await.unwrap();
-    Subject::new(store, clock, folder)
+    let (path, store_clock) = (folder.path().to_owned(), clock.clone());
+    Subject::new(open_in(&path, clock.clone(), durability).await).on_clock(clock).guarded_by(folder).reopened_by(
+        move || {
+            let (path, clock) = (path.clone(), store_clock.clone());
+            async move { Subject::new(open_in(&path, clock, durability).await) }
+        },
+    )
 }
 
 /// A folder whose store is opened, closed, and opened again.
@@ -41,8 +51,7 @@ impl House {
     }
 
     pub(crate) async fn open(&self) -> Store {
-        let config = SledStoreConfig::new(self.path()).with_durability(self.durability);
-        SledStore::open_with_clock(config, self.clock.clone()).await.unwrap()
+        open_in(self.path(), self.clock.clone(), self.durability).await
     }
 
     /// Waits until what a store still had to do in the background is done, and it lets go of the folder.

@@ -1,0 +1,373 @@
+//! The search for an order that explains the answers of one key.
+
+use idempotency_core::{Acquired, Fence, Held, Owner, Record, Timestamp};
+
+use super::list::{HEAD, List, Node};
+use super::memo::{Memo, number};
+use crate::belief::{Belief, Fit, Window};
+use crate::call::{Answer, Call};
+
+/// One call of the key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Op<'h> {
+    /// Its place in the history.
+    pub(super) index: usize,
+    pub(super) call: &'h Call,
+    /// `None` where it may have happened or not.
+    pub(super) answer: Option<&'h Answer>,
+    /// When it was carried out; for one without an answer, only the beginning counts.
+    pub(super) window: Window,
+    pub(super) sent: u32,
+    pub(super) answered: u32,
+}
+
+/// What came of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Order,
+    /// No order: the search never got past this event.
+    Nothing {
+        event: u32,
+    },
+    GaveUp,
+}
+
+/// The best that could be done, where there is no order.
+#[derive(Clone, Debug)]
+pub(super) struct Blocked {
+    pub(super) op: usize,
+    pub(super) order: Vec<usize>,
+    pub(super) belief: Belief,
+}
+
+/// Where the search looks for its next call, in this order.
+#[derive(Debug)]
+enum Stage {
+    /// The one that nothing later can be placed without.
+    Urgent,
+    /// The others that are answered, after this node.
+    Answered(u32),
+    /// Those without an answer, with what each would leave.
+    Unanswered(Vec<(u32, Belief)>),
+    /// Nowhere: the search was here before.
+    Nowhere,
+}
+
+#[derive(Debug)]
+struct Frame {
+    belief: Belief,
+    /// The latest that the store's clock has shown to the calls placed.
+    clock: Timestamp,
+    /// How many calls were placed when this began.
+    begun: usize,
+    stage: Stage,
+}
+
+pub(super) struct Search<'a, 'h> {
+    ops: &'a [Op<'h>],
+    unanswered: Vec<u32>,
+    fences: Fences,
+    list: List,
+    left: usize,
+    order: Vec<u32>,
+    frames: Vec<Frame>,
+    memo: Memo,
+    placed: u128,
+    used: Vec<u64>,
+    furthest: u32,
+    pub(super) steps: usize,
+    limit: usize,
+    /// The event whose call is to be explained, once it is known that it cannot be placed.
+    explain: Option<u32>,
+    pub(super) blocked: Option<Blocked>,
+}
+
+impl<'a, 'h> Search<'a, 'h> {
+    pub(super) fn new(ops: &'a [Op<'h>], limit: usize, explain: Option<u32>) -> Self {
+        let numbered = || (0..).zip(ops);
+        let answered = numbered().filter(|(_, op)| op.answer.is_some());
+        let unanswered: Vec<u32> = numbered().filter(|(_, op)| op.answer.is_none()).map(|(at, _)| at).collect();
+        Self {
+            list: List::new(ops.len(), answered.map(|(at, op)| (at, op.sent, op.answered))),
+            left: ops.len() - unanswered.len(),
+            fences: if unanswered.is_empty() { Fences::default() } else { Fences::told(ops) },
+            used: vec![0; unanswered.len().div_ceil(64)],
+            order: Vec::with_capacity(ops.len()),
+            frames: Vec::with_capacity(16),
+            memo: Memo::default(),
+            placed: 0,
+            furthest: 0,
+            steps: 0,
+            blocked: None,
+            ops,
+            unanswered,
+            limit,
+            explain,
+        }
+    }
+
+    pub(super) fn run(&mut self) -> Found {
+        self.enter(Belief::default(), Timestamp::default());
+        while self.left > 0 {
+            if self.steps > self.limit {
+                return Found::GaveUp;
+            }
+            if let Some((op, belief)) = self.choose() {
+                let clock = self.frames.last().map_or(Timestamp::default(), |frame| frame.clock);
+                let shown = self.ops[op as usize].answer.map_or(clock, |_| self.ops[op as usize].window.to);
+                self.place(op);
+                self.enter(belief, clock.max(shown));
+            } else if !self.leave() {
+                return Found::Nothing { event: self.furthest };
+            }
+        }
+        Found::Order
+    }
+
+    /// Goes on from what a call left.
+    fn enter(&mut self, mut belief: Belief, mut clock: Timestamp) {
+        let begun = self.order.len();
+        // Whatever changes nothing, and has the right answer now, may as well happen now: what could be
+        // placed after it can be placed so still.
+        let mut at = HEAD;
+        while let Some((node, Node::Sent(call))) = self.list.after(at) {
+            at = node;
+            let op = &self.ops[call as usize];
+            let Some(answer) = op.answer.filter(|answer| never_changes(answer)) else { continue };
+            self.steps += 1;
+            if matches!(belief.fit(op.call, op.window, answer), Fit::Same) {
+                clock = clock.max(op.window.to);
+                self.place(call);
+            }
+        }
+        // What has expired by a clock that was seen may be gone, even if the clock went back since; and
+        // a call that was placed early has shown as much.
+        belief.pass(clock);
+        let known = self.memo.knows(self.placed, &belief, &self.used);
+        let stage = if known { Stage::Nowhere } else { Stage::Urgent };
+        if !known && let Some(urgent) = self.list.most_urgent() {
+            self.furthest = self.furthest.max(self.ops[urgent as usize].answered);
+            if self.explain == Some(self.ops[urgent as usize].answered) {
+                self.explain(urgent, &belief);
+            }
+        }
+        self.frames.push(Frame { belief, clock, begun, stage });
+    }
+
+    /// Gives up where it stands, and goes back to where the last choice was made.
+    fn leave(&mut self) -> bool {
+        let Some(frame) = self.frames.pop() else { return false };
+        if !matches!(frame.stage, Stage::Nowhere) {
+            self.memo.learn(self.placed, frame.belief, &self.used);
+        }
+        // What was placed on entering, and the call that led here.
+        let keep = frame.begun.saturating_sub(1);
+        while self.order.len() > keep {
+            if let Some(call) = self.order.pop() {
+                self.put_back(call);
+            }
+        }
+        !self.frames.is_empty()
+    }
+
+    fn choose(&mut self) -> Option<(u32, Belief)> {
+        let urgent = self.list.most_urgent()?;
+        loop {
+            let frame = self.frames.last_mut()?;
+            match &mut frame.stage {
+                Stage::Nowhere => return None,
+                Stage::Urgent => {
+                    frame.stage = Stage::Answered(HEAD);
+                    self.steps += 1;
+                    if let Some(next) = left_by(&self.ops[urgent as usize], &frame.belief) {
+                        return Some((urgent, next));
+                    }
+                }
+                Stage::Answered(at) => match self.list.after(*at) {
+                    Some((node, Node::Sent(call))) => {
+                        *at = node;
+                        if call != urgent {
+                            self.steps += 1;
+                            if let Some(next) = left_by(&self.ops[call as usize], &frame.belief) {
+                                return Some((call, next));
+                            }
+                        }
+                    }
+                    Some((_, Node::Answered(_))) | None => {
+                        let mut ways = self.ways(urgent);
+                        ways.reverse();
+                        self.frames.last_mut()?.stage = Stage::Unanswered(ways);
+                    }
+                },
+                Stage::Unanswered(ways) => return ways.pop(),
+            }
+        }
+    }
+
+    /// What each unanswered call would leave, had it been carried out now.
+    fn ways(&mut self, urgent: u32) -> Vec<(u32, Belief)> {
+        let Some(frame) = self.frames.last() else { return Vec::new() };
+        let urgent = &self.ops[urgent as usize];
+        let mut ways = Vec::new();
+        for (bit, call) in self.unanswered.iter().enumerate() {
+            let op = &self.ops[*call as usize];
+            if op.sent > urgent.answered {
+                break;
+            }
+            if self.used[bit / 64] & (1 << (bit % 64)) != 0 {
+                continue;
+            }
+            self.steps += 1;
+            let window = Window { from: op.window.from, to: op.window.from.max(urgent.window.to) };
+            let Call::Acquire(claim) = op.call else {
+                ways.extend(
+                    frame.belief.after(op.call, window, Fence::default()).into_iter().map(|next| (*call, next)),
+                );
+                continue;
+            };
+            let begun = ways.len();
+            for (told_by, fence) in self.fences.of(claim.owner, frame.belief.record()) {
+                for next in frame.belief.after(op.call, window, fence) {
+                    let fits = next.record().is_some_and(|record| match told_by {
+                        Told::ByOwner => record.lock.fence == fence,
+                        Told::AsPrior(attempt) => record.lock.fence == fence && record.attempt == attempt,
+                        Told::Nowhere => true,
+                    });
+                    if fits && ways[begun..].iter().all(|(_, known)| *known != next) {
+                        ways.push((*call, next));
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    fn place(&mut self, call: u32) {
+        self.order.push(call);
+        if self.ops[call as usize].answer.is_some() {
+            self.list.take(call);
+            self.left -= 1;
+            self.placed ^= number(call);
+        } else {
+            self.flip(call);
+        }
+    }
+
+    fn put_back(&mut self, call: u32) {
+        if self.ops[call as usize].answer.is_some() {
+            self.list.put_back(call);
+            self.left += 1;
+            self.placed ^= number(call);
+        } else {
+            self.flip(call);
+        }
+    }
+
+    fn flip(&mut self, call: u32) {
+        if let Ok(bit) = self.unanswered.binary_search(&call) {
+            self.used[bit / 64] ^= 1 << (bit % 64);
+        }
+    }
+
+    /// Of the ways to get to the call that cannot be placed, the likeliest is shown: the first that
+    /// would be answered by the same kind of answer, else the first.
+    fn explain(&mut self, urgent: u32, belief: &Belief) {
+        let op = &self.ops[urgent as usize];
+        let Some(answer) = op.answer else { return };
+        let likely = |belief: &Belief| {
+            let broken = belief.broken(op.call, op.window, answer);
+            crate::belief::same_kind(&broken.expected, answer)
+        };
+        let better = match &self.blocked {
+            None => true,
+            Some(shown) => !likely(&shown.belief) && likely(belief),
+        };
+        if better {
+            let index = |call: &u32| self.ops[*call as usize].index;
+            let order = self.order.iter().map(index).collect();
+            self.blocked = Some(Blocked { op: urgent as usize, order, belief: belief.clone() });
+        }
+    }
+}
+
+fn left_by(op: &Op<'_>, belief: &Belief) -> Option<Belief> {
+    match belief.fit(op.call, op.window, op.answer?) {
+        Fit::No => None,
+        Fit::Same => {
+            let mut same = belief.clone();
+            same.pass(op.window.to);
+            Some(same)
+        }
+        Fit::Next(next) => Some(next),
+    }
+}
+
+/// Whether no move that gives this answer ever writes.
+const fn never_changes(answer: &Answer) -> bool {
+    !matches!(answer, Answer::Held(Held::Held) | Answer::Acquired(Acquired::Acquired(_)))
+}
+
+/// The fences that an acquisition without an answer may have been given.
+#[derive(Debug, Default)]
+struct Fences {
+    of_owners: Vec<(u128, Fence)>,
+    of_priors: Vec<(u32, Fence)>,
+}
+
+/// Who told of a fence.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    ByOwner,
+    AsPrior(u32),
+    Nowhere,
+}
+
+impl Fences {
+    /// All that the answers tell, and the locks that are called with.
+    fn told(ops: &[Op<'_>]) -> Self {
+        let mut fences = Self::default();
+        for op in ops {
+            match op.call {
+                Call::Extend(lock, _) | Call::Store(lock, ..) | Call::Release(lock, _) => {
+                    fences.of_owners.push((lock.owner.as_u128(), lock.fence));
+                }
+                Call::Get | Call::Acquire(_) => {}
+            }
+            let (record, grant, prior) = match op.answer {
+                Some(Answer::Found(Some(found)) | Answer::Acquired(Acquired::Completed(found))) => {
+                    (Some(&found.record), None, found.record.prior)
+                }
+                Some(Answer::Acquired(Acquired::Acquired(grant))) => (None, Some(grant), grant.prior),
+                Some(Answer::Acquired(Acquired::Unknown { prior, .. })) => (None, None, Some(*prior)),
+                _ => continue,
+            };
+            let locks = record.map(|record| record.lock).into_iter().chain(grant.map(|grant| grant.lock));
+            fences.of_owners.extend(locks.map(|lock| (lock.owner.as_u128(), lock.fence)));
+            fences.of_priors.extend(prior.map(|prior| (prior.attempt, prior.fence)));
+        }
+        fences.of_owners.sort_unstable();
+        fences.of_owners.dedup();
+        fences.of_priors.sort_unstable();
+        fences.of_priors.dedup();
+        fences
+    }
+
+    fn of(&self, owner: Owner, kept: Option<&Record>) -> impl Iterator<Item = (Told, Fence)> {
+        let owner = owner.as_u128();
+        let begin = self.of_owners.partition_point(|(other, _)| *other < owner);
+        let own = self.of_owners[begin..].iter().take_while(move |(other, _)| *other == owner);
+        // One that nobody tells is the smallest that is left, which hinders least what comes after it.
+        // It is not one that a lock is called with: those are tried, too.
+        let untold = move |mut fence: Fence| {
+            while self.of_owners.binary_search(&(owner, fence)).is_ok() {
+                fence = fence.next();
+            }
+            (Told::Nowhere, fence)
+        };
+        let larger = kept.map(|record| untold(record.lock.fence.next()));
+        own.map(|(_, fence)| (Told::ByOwner, *fence))
+            .chain(self.of_priors.iter().map(|(attempt, fence)| (Told::AsPrior(*attempt), *fence)))
+            .chain(larger)
+            .chain([untold(Fence::default())])
+    }
+}

@@ -1,0 +1,10 @@
+//! Histories that can be true, and histories that cannot.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic, in its helpers too")]
+
+mod brute;
+mod hand;
+mod naive;
+mod random;
+mod rules;
+mod unanswered;

@@ -1,0 +1,6 @@
+//! The test kit against itself; one program, so that it links once.
+
+#![allow(clippy::unwrap_used)] // in what the tests share, too
+
+mod reference;
+mod small;

@@ -1,0 +1,115 @@
+//! All schedules.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use idempotency_store_memory::MemoryStore;
+use idempotency_testkit::Rule;
+use idempotency_testkit::schedule::{Bounds, Property, Simulated, World};
+use proptest::prelude::*;
+
+use crate::services::{Failed, pay, pay_after_a_look, pay_at_most_once, pay_carelessly};
+
+fn three() -> Property<Just<u32>> {
+    Property::of(Just(5))
+}
+
+/// Three duplicates of one key, with a crash, a lost answer and a lapse anywhere.
+#[test]
+fn no_schedule_of_three_duplicates_has_an_effect_twice_untold() {
+    let explored = three().explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("three duplicates over the simulated store: {explored}");
+    assert!(explored.schedules > 100_000, "{explored}");
+}
+
+#[test]
+fn nor_over_the_memory_store() {
+    let memory = |clock| Simulated::new(MemoryStore::with_clock(clock));
+    let explored = three().on_store(memory).explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("three duplicates over the memory store: {explored}");
+    assert!(explored.schedules > 100_000, "{explored}");
+}
+
+#[test]
+fn no_schedule_of_two_duplicates_has_an_effect_twice_where_once_is_the_rule() {
+    for (what, explored) in [
+        ("refuse", three().copies(2).at_most_once().explore(5, pay_at_most_once)),
+        ("reconcile", three().copies(2).at_most_once().explore(5, pay_after_a_look)),
+    ] {
+        let explored = explored.unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        println!("two duplicates, {what}: {explored}");
+    }
+}
+
+#[test]
+fn a_careless_service_is_found_and_its_schedule_runs_again() {
+    let failure = three().explore(5, pay_carelessly).unwrap_err();
+    assert_eq!((failure.violation.rule, failure.seed), (Rule::ToldBeforeAgain, None));
+    let again = three().replay(&[5], &failure.schedule.to_string(), pay_carelessly).unwrap_err();
+    assert_eq!(again.violation, failure.violation);
+}
+
+/// What can be left out leads to nothing new: the same ends are reached as when every order is run.
+#[test]
+fn leaving_out_what_differs_only_in_order_leaves_out_no_end() {
+    let bounds = [
+        Bounds::NONE,
+        Bounds::NONE.with_crashes(1),
+        Bounds::NONE.with_losses(1).with_late(1),
+        Bounds::NONE.with_failures(1),
+        Bounds::NONE.with_lapses(1),
+        Bounds::NONE.with_drops(1),
+    ];
+    for bounds in bounds {
+        let reached = |property: Property<Just<u32>>| {
+            let ends = Mutex::new(BTreeSet::new());
+            // What each client of the run at hand has come to.
+            let run = Mutex::new(Arc::new(Mutex::new(Vec::new())));
+            let explored = property.copies(2).bounds(bounds).explore(5, |world, amount| {
+                let mut run = run.lock().unwrap();
+                if world.client() == 1 {
+                    let ended = std::mem::take(&mut *run);
+                    ends.lock().unwrap().insert(format!("{:?}", ended.lock().unwrap()));
+                }
+                let (client, ended) = (world.client(), run.clone());
+                async move {
+                    let paid = pay(world, amount).await;
+                    // Who came to what, but not when.
+                    let what = paid.as_ref().map_err(|failed| match failed {
+                        Failed::Outside(error) => error.to_string(),
+                        Failed::Core(error) => format!("{error:?}").chars().take(12).collect(),
+                    });
+                    let mut ended = ended.lock().unwrap();
+                    ended.push(format!("{client}: {what:?}"));
+                    ended.sort();
+                    drop(ended);
+                    paid
+                }
+            });
+            let explored = explored.unwrap_or_else(|failure| panic!("{failure}"));
+            (ends.into_inner().unwrap(), explored)
+        };
+        let (some, reduced) = reached(three());
+        let (all, every) = reached(three().every_order());
+        println!("{bounds:?}: {} ends by {reduced}, by {every} in every order", all.len());
+        assert_eq!(every.same, 0);
+        let missed: Vec<_> = all.difference(&some).collect();
+        assert!(missed.is_empty(), "{bounds:?}: {missed:#?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "the same steps led elsewhere")]
+fn a_service_that_does_as_it_likes_is_told_so() {
+    let calls = AtomicU32::new(0);
+    let _ = three().explore(5, |world: World, amount| {
+        let twice = calls.fetch_add(1, Relaxed).is_multiple_of(3);
+        async move {
+            if twice {
+                pay(world.clone(), amount).await?;
+            }
+            pay(world, amount).await
+        }
+    });
+}

@@ -1,0 +1,126 @@
+//! Random schedules.
+
+use std::time::Duration;
+
+use idempotency_core::Error;
+use idempotency_testkit::Rule;
+use idempotency_testkit::schedule::{Bounds, Property, World};
+use proptest::prelude::*;
+
+use crate::services::{
+    Failed, key, pay, pay_after_a_look, pay_at_most_once, pay_carelessly, pay_detached, pay_or_settle,
+};
+
+#[test]
+fn what_is_right_passes_in_any_schedule() {
+    let amounts = || Property::of(1..3_u32);
+    amounts().check(pay);
+    amounts().check(pay_detached);
+    amounts().check(pay_or_settle);
+    amounts().at_most_once().check(pay_at_most_once);
+    amounts().at_most_once().check(pay_after_a_look);
+    amounts().bounds(Bounds::RANDOM.with_clock_steps(2)).check(pay);
+}
+
+#[test]
+fn run_again_pays_twice_and_is_caught_where_once_is_the_rule() {
+    let failure = Property::of(1..3_u32).at_most_once().try_check(pay).unwrap_err();
+    assert_eq!(failure.violation.rule, Rule::OneEffect);
+}
+
+#[test]
+fn an_error_taken_for_no_effect_is_caught_in_few_steps() {
+    for seed in 0..40 {
+        let failure = Property::of(1..3_u32).seed(seed).try_check(pay_carelessly).unwrap_err();
+        assert_eq!(failure.violation.rule, Rule::ToldBeforeAgain);
+        // It takes two requests, two claims, two effects, a release, and the answer that is lost: 8 steps.
+        assert!(failure.schedule.0.len() <= 10, "seed {seed}: {failure}");
+        let text = failure.to_string();
+        for told in ["told before again", "had its effect twice", "the schedule, in ", "IDEMPOTENCY_SEED="] {
+            assert!(text.contains(told), "{told} is not in:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_finds_the_same() {
+    let found = |seed| Property::of(1..9_u32).seed(seed).try_check(pay_carelessly).unwrap_err();
+    let first = found(7);
+    for _ in 0..3 {
+        assert_eq!(found(7).to_string(), first.to_string());
+    }
+    let passed = Property::of(1..9_u32).seed(7).runs(50).try_check(pay).unwrap();
+    assert_eq!((passed.schedules, passed.seed), (50, 7));
+}
+
+#[test]
+fn a_printed_schedule_is_run_again_exactly() {
+    for seed in 0..20 {
+        let failure = Property::of(Just(5_u32)).one_request().seed(seed).try_check(pay_carelessly).unwrap_err();
+        let printed = failure.schedule.to_string();
+        let again = Property::of(Just(5_u32)).replay(&[5], &printed, pay_carelessly).unwrap_err();
+        assert_eq!(again.violation, failure.violation);
+        assert_eq!(again.schedule, failure.schedule);
+        assert_eq!(
+            format!("{:?}", again.trace.steps.last().unwrap().then),
+            format!("{:?}", failure.trace.steps.last().unwrap().then)
+        );
+    }
+}
+
+#[test]
+fn a_mended_service_passes_the_schedule_that_broke_it() {
+    let schedule = "begin 1, exchange 1a, lose 1b, carry 1b, exchange 1c, begin 2, exchange 2a, exchange 2b";
+    Property::of(Just(5_u32)).replay(&[5], schedule, pay_carelessly).unwrap_err();
+    Property::of(Just(5_u32)).replay(&[5], schedule, pay).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "its step 2, `exchange 1b`, cannot happen. What can: exchange 1a, ")]
+fn a_schedule_that_no_longer_fits_says_where() {
+    let _ = Property::of(Just(5_u32)).replay(&[5], "begin 1, exchange 1b", pay);
+}
+
+#[test]
+fn a_request_that_never_ends_is_found() {
+    let never = |_: World, _: u32| std::future::pending::<Result<(), Error>>();
+    let failure = Property::of(1..3_u32).try_check(never).unwrap_err();
+    assert_eq!((failure.violation.rule, failure.schedule.to_string().as_str()), (Rule::RequestsEnd, "begin 1, wait"));
+    let slow = |_: World, _: u32| async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        Ok::<_, Error>(())
+    };
+    Property::of(1..3_u32).runs(50).check(slow);
+    let failure = Property::of(1..3_u32).within(Duration::from_secs(29)).try_check(slow).unwrap_err();
+    assert_eq!(failure.violation.rule, Rule::RequestsEnd);
+}
+
+#[test]
+fn a_panic_is_told_as_one() {
+    let failure = Property::of(1..3_u32)
+        .try_check(|world: World, amount| async move {
+            assert!(world.client() < 2, "too many clients for {amount}");
+            Ok::<_, Failed>(amount)
+        })
+        .unwrap_err();
+    assert_eq!(failure.violation.rule, Rule::NoPanic);
+    assert!(failure.violation.what.contains("client 2 panicked: too many clients for 1"), "{failure}");
+}
+
+#[test]
+fn what_a_service_reports_is_its_failure() {
+    let failure = Property::of(1..3_u32)
+        .try_check(|world: World, amount| async move {
+            world.report(Rule::NoLostValue, format!("{amount} is lost"));
+            Ok::<_, Failed>(key(amount))
+        })
+        .unwrap_err();
+    assert_eq!((failure.violation.rule, failure.violation.what.as_str()), (Rule::NoLostValue, "client 1: 1 is lost"));
+}
+
+#[test]
+fn a_strategy_that_draws_nothing_says_so() {
+    let none = (0..10_u32).prop_filter("never", |_| false);
+    let failure = Property::of(none).try_check(pay).unwrap_err();
+    assert!(failure.violation.what.starts_with("no requests could be drawn from the strategy"), "{failure}");
+}
