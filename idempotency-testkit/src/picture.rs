@@ -1,7 +1,11 @@
 //! Timelines of schedules, for people: who held what when, and where it went wrong.
+//!
+//! How a key stands is drawn as the store's answers tell it, up to the first that is not the contract's:
+//! where that gives somebody the key, they are drawn as given it wrongly, beside its right holder.
 
 mod file;
 mod grid;
+mod holdings;
 mod lines;
 mod scene;
 mod staging;

@@ -53,6 +53,7 @@ impl Grid {
             // What the store says of a lock comes before what its client thinks, and the lock before the life.
             let has = |wanted| stretch.holds.iter().any(|(_, hold)| *hold == wanted);
             let letter = match stretch.life {
+                _ if has(Hold::Wrongly) => '║',
                 _ if has(Hold::Live) => '┃',
                 _ if has(Hold::Lapsed) => '┇',
                 _ if has(Hold::Believed) => '╎',
@@ -146,6 +147,7 @@ impl Grid {
 const fn joined(letter: char) -> char {
     match letter {
         '┃' => '┠',
+        '║' => '╟',
         '│' => '├',
         ' ' => '╶',
         other => other,

@@ -197,7 +197,7 @@ impl Timeline<'_> {
             }
         }
         if !scene.steps.is_empty() {
-            self.push("┃ holds the key  ┇ its lease ran out  ╎ believes that it holds it  ─▶ call  ◀─ answer  ╌▶ late  ⤫ lost");
+            self.push("┃ holds the key  ┇ its lease ran out  ╎ thinks that it holds it  ║ given it wrongly  ─▶ call  ◀─ answer  ╌▶ late  ⤫ lost");
             self.push("★ effect  ● begins  ✕ crashes  ○ dropped  ■ ends with Ok  □ with Err  ⋯ sent, and on its way");
         }
     }

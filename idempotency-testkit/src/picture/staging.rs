@@ -1,11 +1,8 @@
 //! Sorts a trace into lanes and lines.
 
-use idempotency_core::Key;
-
+use super::holdings::Holdings;
 use super::scene::{Across, Broken, Drawn, End, Fate, Going, Had, Lane, Life, Line, Mark, Scene, Stretch};
-use super::standing::{Hold, Kept};
 use super::words::{Words, on_one_line, time};
-use crate::call::Method;
 use crate::rule::Rule;
 use crate::schedule::{Errand, Event, Flight, Moved, Step, Then, Trace};
 
@@ -14,7 +11,7 @@ pub(super) fn staged(trace: &Trace) -> Scene {
     let steps = (0..trace.steps.len()).map(|at| staging.step(at)).collect();
     Scene {
         lanes: staging.lanes,
-        keys: staging.keys.iter().map(|key| on_one_line(key.as_str())).collect(),
+        keys: staging.holdings.keys.iter().map(|key| on_one_line(key.as_str())).collect(),
         steps,
         broken: Broken::of(trace),
     }
@@ -35,12 +32,9 @@ struct Staging<'a> {
     trace: &'a Trace,
     lanes: Vec<Lane>,
     lives: Vec<Life>,
-    keys: Vec<Key>,
-    kept: Vec<Kept>,
+    holdings: Holdings,
     effects: Vec<usize>,
     sent: Vec<Sent>,
-    /// Which clients were told that they hold which keys.
-    believed: Vec<(u8, usize)>,
 }
 
 impl<'a> Staging<'a> {
@@ -54,32 +48,22 @@ impl<'a> Staging<'a> {
             request.map_or_else(String::new, |request| on_one_line(request))
         };
         let lanes: Vec<Lane> = clients.into_iter().map(|client| Lane { client, request: request(client) }).collect();
-        let mut keys: Vec<Key> = Vec::new();
-        for step in &trace.steps {
-            let moved = step.moved.iter().map(|moved| &moved.key);
-            for key in moved.chain(step.kept.iter().map(|standing| &standing.key)) {
-                if !keys.iter().any(|known| known.as_str() == key.as_str()) {
-                    keys.push(key.clone());
-                }
-            }
-        }
+        let holdings = Holdings::new(trace);
         Self {
             trace,
             lives: vec![Life::NotYet; lanes.len()],
             lanes,
-            kept: vec![Kept::nothing(); keys.len()],
-            effects: vec![0; keys.len()],
-            keys,
+            effects: vec![0; holdings.keys.len()],
+            holdings,
             sent: Vec::new(),
-            believed: Vec::new(),
         }
     }
 
     fn step(&mut self, at: usize) -> Drawn {
         let trace = self.trace;
         let step = &trace.steps[at];
-        let changed = self.keep(step);
-        self.believe(step);
+        let broke = at + 1 == trace.steps.len() && trace.broken.is_some();
+        let changed = self.holdings.after(step, broke);
         let mut lines = Vec::new();
         for mark in self.marks(at, step) {
             self.line(&mut lines, Some(mark));
@@ -96,7 +80,7 @@ impl<'a> Staging<'a> {
                     }
                 }
                 Then::Ended(result) => {
-                    self.believed.retain(|(holder, _)| holder != client);
+                    self.holdings.gives_up(*client);
                     self.lives[lane] = self.afterwards(*client, at);
                     let result = result.as_ref().map(|value| on_one_line(value)).map_err(|error| on_one_line(error));
                     self.line(&mut lines, Some(Mark::Ends { lane, result }));
@@ -112,41 +96,7 @@ impl<'a> Staging<'a> {
                 self.lives[lane] = self.afterwards(self.lanes[lane].client, at);
             }
         }
-        Drawn { number: at + 1, at: step.at, lines, kept: self.kept.clone(), changed, words: in_words(step) }
-    }
-
-    /// Takes over how the keys stand. Which of them changed.
-    fn keep(&mut self, step: &Step) -> Vec<usize> {
-        let mut changed = Vec::new();
-        for standing in &step.kept {
-            let Some(key) = self.key(&standing.key) else { continue };
-            let kept = Kept::of(standing);
-            if self.kept[key] != kept {
-                self.kept[key] = kept;
-                changed.push(key);
-            }
-        }
-        changed
-    }
-
-    /// Takes over what a client has been told of its lock.
-    fn believe(&mut self, step: &Step) {
-        match step.event {
-            Event::Crash(client) | Event::Drop(client) => self.believed.retain(|(holder, _)| *holder != client),
-            Event::Deliver(Flight { client, .. }) | Event::Exchange(Flight { client, .. }) => {
-                let Some(Moved { errand: Errand::Store(method), key, answer: Some(answer), .. }) = &step.moved else {
-                    return;
-                };
-                let Some(key) = self.key(key) else { return };
-                match method {
-                    Method::Acquire if answer.starts_with("acquired") => self.believed.push((client, key)),
-                    Method::Store | Method::Release => self.believed.retain(|held| *held != (client, key)),
-                    Method::Extend if answer == "lost" => self.believed.retain(|held| *held != (client, key)),
-                    Method::Acquire | Method::Extend | Method::Get => {}
-                }
-            }
-            _ => {}
-        }
+        Drawn { number: at + 1, at: step.at, lines, kept: self.holdings.kept.clone(), changed, words: in_words(step) }
     }
 
     fn marks(&mut self, at: usize, step: &Step) -> Vec<Mark> {
@@ -199,7 +149,7 @@ impl<'a> Staging<'a> {
             });
             let late = abandoned && !staging.is_answered_after(at, flight);
             let what = if carried { format!("{} goes on", moved.what) } else { moved.what.clone() };
-            let key = staging.key(&moved.key);
+            let key = staging.holdings.key(&moved.key);
             Mark::Goes(Going {
                 lane,
                 to: end(moved.errand),
@@ -236,7 +186,7 @@ impl<'a> Staging<'a> {
         if moved.errand != Errand::Effect || moved.answer.as_deref() != Some("had") {
             return None;
         }
-        let key = self.key(&moved.key)?;
+        let key = self.holdings.key(&moved.key)?;
         self.effects[key] += 1;
         let broken = self.trace.broken.as_ref().map(|broken| broken.rule);
         let forbidden = at + 1 == self.trace.steps.len()
@@ -256,18 +206,10 @@ impl<'a> Staging<'a> {
     fn line(&self, lines: &mut Vec<Line>, mark: Option<Mark>) {
         let stretch = |lane: usize| {
             let client = self.lanes[lane].client;
-            let holds = (0..self.keys.len()).filter_map(|key| Some((key, self.hold(client, key)?)));
+            let holds = (0..self.holdings.keys.len()).filter_map(|key| Some((key, self.holdings.hold(client, key)?)));
             Stretch { life: self.lives[lane], holds: holds.collect() }
         };
         lines.push(Line { mark, stretches: (0..self.lanes.len()).map(stretch).collect() });
-    }
-
-    fn hold(&self, client: u8, key: usize) -> Option<Hold> {
-        match self.kept[key].lock {
-            Some((holder, true)) if holder == client => Some(Hold::Live),
-            Some((holder, false)) if holder == client => Some(Hold::Lapsed),
-            _ => self.believed.contains(&(client, key)).then_some(Hold::Believed),
-        }
     }
 
     /// What is left of a client's lane when nobody waits for its request any more.
@@ -293,10 +235,6 @@ impl<'a> Staging<'a> {
 
     fn lane(&self, client: u8) -> Option<usize> {
         self.lanes.iter().position(|lane| lane.client == client)
-    }
-
-    fn key(&self, key: &Key) -> Option<usize> {
-        self.keys.iter().position(|known| known.as_str() == key.as_str())
     }
 }
 

@@ -101,10 +101,12 @@ fn stand(standing: &Standing, record: &Record) -> Stand {
 /// How a client holds a key at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
-    /// The store keeps its lock, and the lease is live.
+    /// Its lock is the one that counts, and the lease is live.
     Live,
-    /// The store keeps its lock, and the lease ran out.
+    /// Its lock is the one that counts, and the lease ran out.
     Lapsed,
-    /// It was told that it holds the key, and the store has it no more.
+    /// It was told that it holds the key, which is another's by now, or free.
     Believed,
+    /// The store gave it the key, against the contract.
+    Wrongly,
 }

@@ -159,10 +159,20 @@ fn the_effect_that_must_not_be_is_red() {
 }
 
 #[test]
-fn whoever_was_told_that_it_holds_the_key_is_seen_beside_the_holder() {
-    let text = picture::text(&services::both_acquire());
+fn whoever_was_given_the_key_wrongly_is_seen_beside_its_holder() {
+    let trace = services::both_acquire();
+    let text = picture::text(&trace);
     let last = text.lines().find(|line| line.starts_with("✗  7")).unwrap();
-    assert!(last.contains('╎') && last.contains('┠'), "{last}");
+    assert!(last.contains('┃') && last.contains('╟'), "{last}");
+    let bars = picture::svg(&trace).matches("rx=\"2\" fill=\"#dc2626\"").count();
+    assert_eq!(bars, 2, "the bar, and its like in the legend");
+}
+
+#[test]
+fn whoever_thinks_that_it_still_holds_the_key_is_seen_beside_its_holder() {
+    let text = picture::text(&services::three_clients());
+    let taken = text.lines().find(|line| line.starts_with("   8")).unwrap();
+    assert!(taken.contains('╎') && taken.contains('┠'), "{taken}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(super) fn draw(pen: &mut Pen, scene: &Scene, plan: &Plan) {
         let held =
             |key: usize| all.iter().any(|(_, stretches)| stretches[lane].holds.iter().any(|(held, _)| *held == key));
         for (slot, key) in (0..scene.keys.len()).filter(|key| held(*key)).enumerate() {
-            for hold in [Hold::Believed, Hold::Lapsed, Hold::Live] {
+            for hold in [Hold::Believed, Hold::Lapsed, Hold::Live, Hold::Wrongly] {
                 for (from, to) in runs(&all, plan.bottom, |stretches| stretches[lane].holds.contains(&(key, hold))) {
                     bar(pen, (x - count(slot) * 11.0, from), to, key, hold);
                 }
@@ -83,6 +83,7 @@ pub(super) fn bar(pen: &mut Pen, (x, from): (f64, f64), to: f64, key: usize, hol
     let (at, size) = ((x - 5.0, from), (10.0, to - from));
     match hold {
         Hold::Live => pen.rect(at, size, 2.0, colour, ""),
+        Hold::Wrongly => pen.rect(at, size, 2.0, super::marks::RED, ""),
         Hold::Lapsed => pen.rect(at, size, 2.0, &format!("url(#lapsed-{})", key % KEYS.len()), colour),
         Hold::Believed => {
             let (x, y, w, h) = (px(at.0), px(at.1), px(size.0), px(size.1));

@@ -11,10 +11,11 @@ const LINE: f64 = 22.0;
 /// A sign, and its meaning.
 type Sign = (fn(&mut Pen, f64, f64), &'static str);
 
-const SIGNS: [Sign; 12] = [
+const SIGNS: [Sign; 13] = [
     (|pen, x, y| bar(pen, (x + 8.0, y - 8.0), y + 8.0, 0, Hold::Live), "holds the key"),
     (|pen, x, y| bar(pen, (x + 8.0, y - 8.0), y + 8.0, 0, Hold::Lapsed), "its lease ran out"),
-    (|pen, x, y| bar(pen, (x + 8.0, y - 8.0), y + 8.0, 0, Hold::Believed), "believes that it holds it"),
+    (|pen, x, y| bar(pen, (x + 8.0, y - 8.0), y + 8.0, 0, Hold::Believed), "thinks that it holds it"),
+    (|pen, x, y| bar(pen, (x + 8.0, y - 8.0), y + 8.0, 0, Hold::Wrongly), "given it wrongly"),
     (|pen, x, y| arrow(pen, x, y, LATE, "6 4"), "late: nobody waits for it"),
     (|pen, x, y| pen.cross((x + 8.0, y), 5.0, RED), "lost, or crashed"),
     (|pen, x, y| pen.circle((x + 8.0, y), 5.0, INK, INK), "begins"),
