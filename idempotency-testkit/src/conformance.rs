@@ -11,11 +11,11 @@
 //! where it has a clock of its own. A failure names the promise, the call, what the store answered,
 //! what the contract answers, and all that had been asked of the key before.
 
-mod bench;
+pub(crate) mod bench;
 mod case;
 mod cases;
-mod desk;
-mod failure;
+pub(crate) mod desk;
+pub(crate) mod failure;
 mod list;
 mod order;
 pub mod sample;
@@ -23,6 +23,7 @@ mod subject;
 mod words;
 
 pub use case::Case;
+pub(crate) use case::on_a_bench;
 pub use failure::Failure;
 pub use subject::{Capability, IntoSubject, Subject};
 

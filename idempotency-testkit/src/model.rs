@@ -1,1 +1,14 @@
-//! The moves explored, and any store driven beside them.
+//! The moves as a model: any store driven beside them by random commands, and the moves themselves
+//! explored exhaustively.
+//!
+//! - [`check`] sends random commands to a store, lost answers, late duplicates and clock steps
+//!   included, and holds each answer against the pure [moves](idempotency_core::moves). What fails is
+//!   shrunk to the fewest commands, and replayed by its seed.
+
+mod command;
+mod drawn;
+mod driven;
+mod state;
+
+pub(crate) use driven::check_on;
+pub use driven::{Config, check};

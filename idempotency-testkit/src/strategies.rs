@@ -6,7 +6,8 @@
 //! use proptest::prelude::*;
 //!
 //! proptest!(|(key in strategies::keys())| {
-//!     prop_assert_eq!(Key::parse(key.as_str()).unwrap().as_str(), key.as_str());
+//!     let read = Key::parse(key.as_str()).unwrap();
+//!     prop_assert_eq!(read.as_str(), key.as_str());
 //! });
 //! ```
 

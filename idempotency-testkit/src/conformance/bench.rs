@@ -16,9 +16,6 @@ use crate::call::{Answer, Call};
 
 use crate::rule::Rule;
 
-/// How long a store may take for one call before it counts as hung.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
-
 /// How far a store's times may be from the true ones: they may be kept in milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
 
@@ -148,6 +145,10 @@ impl Bench {
         (most / self.of_subject(|subject| subject.fewer)).max(1)
     }
 
+    pub(crate) fn limit(&self) -> Duration {
+        self.of_subject(|subject| subject.limit)
+    }
+
     pub(crate) fn largest(&self) -> usize {
         self.of_subject(|subject| subject.largest)
     }
@@ -210,14 +211,14 @@ impl Bench {
 
     /// Asks the store, within a limit; and when that was.
     pub(crate) async fn send(&self, key: &Key, call: &Call) -> Outcome<(Window, Answer)> {
-        let store = self.store();
+        let (store, limit) = (self.store(), self.limit());
         let mark = self.mark();
-        match timeout(CALL_LIMIT, call.send(key, &*store)).await {
+        match timeout(limit, call.send(key, &*store)).await {
             Ok(Ok(answer)) => Ok((self.since(mark), answer)),
             Ok(Err(error)) => {
                 Err(Failure::of(Rule::RowsAreAnswered, format!("{call} was answered with an error: {error}")))
             }
-            Err(_) => Err(Failure::of(Rule::RequestsEnd, format!("{call} was not answered within {CALL_LIMIT:?}"))),
+            Err(_) => Err(Failure::of(Rule::RequestsEnd, format!("{call} was not answered within {limit:?}"))),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::bench::Bench;
 use super::failure::{Failure, Outcome};
-use super::subject::{Capability, IntoSubject};
+use super::subject::{Capability, IntoSubject, Subject};
 use crate::rule::Rule;
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -51,31 +51,51 @@ impl Case {
     /// # Errors
     /// [`Failure`]: what the store did, and which promise that breaks.
     pub fn run(&self, fresh: impl IntoSubject) -> Result<(), Failure> {
-        let runtime = runtime().map_err(|error| Failure::other(format!("no runtime: {error}")))?;
-        let run = self.run;
-        let outcome = runtime.block_on(async {
+        let subject = async {
             let subject = fresh.into_subject().await;
-            if let Some(need) = self.needs.filter(|need| !subject.has(*need)) {
-                let Some(why) = subject.lacks.get(&need) else {
-                    return Err(Failure::other(format!(
-                        "nothing shows that the store {}: give the subject what it takes, or say why not with \
-                         `.lacks(Capability::{need:?}, …)`",
-                        need.meaning()
-                    )));
-                };
+            let Some(need) = self.needs.filter(|need| !subject.has(*need)) else { return Ok(Some(subject)) };
+            if let Some(why) = subject.lacks.get(&need) {
                 println!("not tried: {}. The store declares to lack {need:?}: {why}", self.name);
-                return Ok(());
+                return Ok(None);
             }
-            // On a worker, so that a store that blocks its thread does not hold up the limit.
-            let running = tokio::spawn(async move { run(Bench::new(subject).await?).await });
-            match tokio::time::timeout(CASE_LIMIT, running).await {
-                Ok(joined) => joined.unwrap_or_else(|error| Err(Failure::panicked(error))),
-                Err(_) => Err(Failure::of(Rule::RequestsEnd, format!("no end after {CASE_LIMIT:?}: the store hangs"))),
-            }
-        });
-        runtime.shutdown_timeout(LEFT_OVER);
-        outcome.map_err(|failure| failure.in_case(self.name))
+            Err(Failure::other(format!(
+                "nothing shows that the store {}: give the subject what it takes, or say why not with \
+                 `.lacks(Capability::{need:?}, …)`",
+                need.meaning()
+            )))
+        };
+        let run = self.run;
+        on_a_runtime(subject, run).map_err(|failure| failure.in_case(self.name))
     }
+}
+
+/// Runs `work` on a runtime of its own, where the store is made too.
+pub(crate) fn on_a_bench<W>(fresh: impl IntoSubject, work: impl FnOnce(Arc<Bench>) -> W + Send + 'static) -> Outcome
+where
+    W: Future<Output = Outcome> + Send + 'static,
+{
+    on_a_runtime(async { Ok(Some(fresh.into_subject().await)) }, work)
+}
+
+fn on_a_runtime<W>(
+    subject: impl Future<Output = Outcome<Option<Subject>>>,
+    work: impl FnOnce(Arc<Bench>) -> W + Send + 'static,
+) -> Outcome
+where
+    W: Future<Output = Outcome> + Send + 'static,
+{
+    let runtime = runtime().map_err(|error| Failure::other(format!("no runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let Some(subject) = subject.await? else { return Ok(()) };
+        // On a worker, so that a store that blocks its thread does not hold up the limit.
+        let running = tokio::spawn(async move { work(Bench::new(subject).await?).await });
+        match tokio::time::timeout(CASE_LIMIT, running).await {
+            Ok(joined) => joined.unwrap_or_else(|error| Err(Failure::panicked(error))),
+            Err(_) => Err(Failure::of(Rule::RequestsEnd, format!("no end after {CASE_LIMIT:?}: the store hangs"))),
+        }
+    });
+    runtime.shutdown_timeout(LEFT_OVER);
+    outcome
 }
 
 fn runtime() -> std::io::Result<Runtime> {

@@ -19,6 +19,8 @@ struct Parts {
     rule: Option<Rule>,
     text: String,
     key: Option<String>,
+    /// How it came about, where that is more than one key's story.
+    how: Option<String>,
     /// The calls before it, each with its answer.
     story: Vec<String>,
 }
@@ -47,13 +49,20 @@ impl Failure {
     }
 
     fn new(rule: Option<Rule>, text: String) -> Self {
-        Self(Box::new(Parts { case: None, rule, text, key: None, story: Vec::new() }))
+        Self(Box::new(Parts { case: None, rule, text, key: None, how: None, story: Vec::new() }))
     }
 
     /// Adds which key it is about, and what was done with it before.
     pub(crate) fn at(mut self, key: &Key, story: &[String]) -> Self {
         self.0.key = Some(key.to_string());
         self.0.story = story.to_vec();
+        self
+    }
+
+    /// Adds how it came about.
+    pub(crate) fn and(mut self, how: &str) -> Self {
+        self.0.story.clear();
+        self.0.how = Some(how.to_owned());
         self
     }
 
@@ -78,11 +87,14 @@ impl From<Box<Broken>> for Failure {
 /// The rule, the answer and what the contract answers; then how the key came to stand as it stood.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { case, text, key, story, .. } = &*self.0;
+        let Parts { case, text, key, how, story, .. } = &*self.0;
         if let Some(case) = case {
             writeln!(f, "the store does not pass `{case}`")?;
         }
         f.write_str(text)?;
+        if let Some(how) = how {
+            return write!(f, "\n{how}");
+        }
         let Some(key) = key else { return Ok(()) };
         if story.is_empty() {
             return write!(f, "\nas the first call of the key {key}");

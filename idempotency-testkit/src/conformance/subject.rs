@@ -65,6 +65,7 @@ pub struct Subject {
     pub(super) clock: Option<Arc<ManualClock>>,
     pub(super) lacks: BTreeMap<Capability, String>,
     pub(super) reopen: Option<Arc<dyn Fn() -> Reopening + Send + Sync>>,
+    pub(super) limit: Duration,
     pub(super) fewer: u32,
     pub(super) largest: usize,
     pub(super) purged_by: Option<Duration>,
@@ -99,6 +100,7 @@ impl Subject {
             clock: None,
             lacks: BTreeMap::new(),
             reopen: None,
+            limit: Duration::from_secs(30),
             fewer: 1,
             largest: defaults::RESULT_LIMIT,
             purged_by: None,
@@ -141,6 +143,11 @@ impl Subject {
             Box::pin(async move { opened.into_subject().await })
         });
         Self { reopen: Some(open), ..self }
+    }
+
+    /// Sets how long one call may take before the store counts as hung; 30 s by default.
+    pub fn answering_within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// Runs one in `n` of the rounds, for stores that are slow: in cases that otherwise have up to a

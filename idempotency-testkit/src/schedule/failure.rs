@@ -1,6 +1,7 @@
 //! What is told of a schedule that breaks a rule.
 
-use std::fmt;
+use std::path::PathBuf;
+use std::{fmt, io, thread};
 
 use super::event::{Event, Schedule};
 use super::referee::Violation;
@@ -9,8 +10,8 @@ use super::trace::Trace;
 use crate::rule::Rule;
 use crate::{picture, seed};
 
-/// A schedule that breaks a property: its text is a report for people.
-#[derive(Clone, Debug)]
+/// A schedule that breaks a property: its text, and what an `unwrap` shows of it, is a report for people.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Failure {
     /// What is broken.
@@ -23,16 +24,20 @@ pub struct Failure {
     pub seed: Option<u64>,
     /// How many schedules were tried until one broke.
     pub tried: u64,
+    /// The different requests, as their `Debug` shows them.
+    pub requests: Vec<String>,
 }
 
 /// How a schedule was found.
 pub(super) struct Found {
     pub(super) seed: Option<u64>,
     pub(super) tried: u64,
+    /// How many different requests there were.
+    pub(super) requests: usize,
 }
 
 impl Failure {
-    pub(super) fn new(told: Ended, ended: &Ended, Found { seed, tried }: Found) -> Self {
+    pub(super) fn new(told: Ended, ended: &Ended, Found { seed, tried, requests }: Found) -> Self {
         let untold = || {
             Violation {
             rule: Rule::RowsAreAnswered,
@@ -42,12 +47,31 @@ impl Failure {
         let violation = told.violation.or_else(|| ended.violation.clone()).unwrap_or_else(untold);
         let mut trace = told.trace.unwrap_or_default();
         trace.broken = Some(violation.clone());
-        Self { violation, trace, schedule: Schedule(told.steps), seed, tried }
+        let requests = trace.requests.iter().take(requests).cloned().collect();
+        Self { violation, trace, schedule: Schedule(told.steps), seed, tried, requests }
+    }
+
+    /// Draws what happened as `NAME.svg` in the folder `idempotency` of cargo's target folder; where to, is
+    /// given back. See [`picture::write`].
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn draw(&self, name: &str) -> io::Result<PathBuf> {
+        picture::write(&self.trace, name)
+    }
+
+    /// Draws it under the name of the test that runs, and gives the whole report.
+    pub(super) fn report(&self) -> String {
+        let test = thread::current().name().unwrap_or("schedule").to_owned();
+        match self.draw(&test) {
+            Ok(path) => format!("{self}\ndrawn in:                {}", path.display()),
+            Err(error) => format!("{self}\nit could not be drawn:   {error}"),
+        }
     }
 
     pub(super) fn not_drawn(seed: u64, tried: u64, why: &str) -> Self {
         let ended = || Ended { steps: Vec::new(), violation: None, trace: None };
-        let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried });
+        let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried, requests: 0 });
         failure.violation.what = format!("no requests could be drawn from the strategy: {why}");
         failure
     }
@@ -61,15 +85,26 @@ impl fmt::Display for Failure {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "\n{}", picture::text(&self.trace))?;
-        writeln!(f, "the schedule, in {} steps: \"{}\"", self.schedule.0.len(), self.schedule)?;
         match self.seed {
-            Some(found) => {
-                writeln!(f, "found as number {} of the random ones, then made as short as it could be", self.tried)?;
-                writeln!(f, "again, the whole search:   {}={found} cargo test …", seed::SEED)?;
+            Some(seed) => {
+                writeln!(
+                    f,
+                    "found as number {} of the random schedules, then made as short as it could be",
+                    self.tried
+                )?;
+                writeln!(f, "the whole search again:  {}={seed} cargo test …", seed::SEED)?;
             }
-            None => writeln!(f, "found as number {}", self.tried)?,
+            None => writeln!(f, "found as schedule number {}", self.tried)?,
         }
-        write!(f, "again, this one alone:     .replay(&[request], \"…the schedule…\", service)")
+        let (steps, requests) = (self.schedule.0.len(), self.requests.join(", "));
+        write!(f, "these {steps} steps again:    .replay(&[{requests}], \"{}\", service)", self.schedule)
+    }
+}
+
+/// As it is displayed, so that an `unwrap` in a test tells what happened.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -191,7 +191,7 @@ where
         E: Debug,
     {
         if let Err(failure) = self.try_check(service) {
-            panic!("{failure}");
+            panic!("{}", failure.report());
         }
     }
 
@@ -227,7 +227,7 @@ where
                 let again = |requests: &Vec<S::Value>, steps: &[Event]| run(requests, &mut Replay::as_far(steps));
                 let shortest = shortest(&mut tree, ended, again);
                 let told = sent.run(&plan, &shortest.requests, &mut Replay::new(&shortest.ended.steps), true);
-                let found = Found { seed: Some(seed), tried };
+                let found = Found { seed: Some(seed), tried, requests: shortest.requests.len() };
                 return Err(Box::new(Failure::new(told, &shortest.ended, found)));
             }
         }
@@ -271,7 +271,7 @@ where
             }
             if ended.violation.is_some() {
                 let told = sent.run(&plan, &requests, &mut Replay::new(&ended.steps), true);
-                let found = Found { seed: None, tried: explored.schedules };
+                let found = Found { seed: None, tried: explored.schedules, requests: 1 };
                 return Err(Box::new(Failure::new(told, &ended, found)));
             }
             if !explorer.next() {
@@ -299,7 +299,7 @@ where
             return Ok(());
         }
         let told = sent.run(&self.plan, requests, &mut Replay::new(&ended.steps), true);
-        Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1 })))
+        Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1, requests: requests.len() })))
     }
 
     /// Runs one schedule again, as a failure printed it.
@@ -330,7 +330,7 @@ where
             None => Ok(()),
             Some(_) => {
                 let ended = Ended { steps: told.steps.clone(), violation: told.violation.clone(), trace: None };
-                Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1 })))
+                Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1, requests: requests.len() })))
             }
         }
     }

@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
+mod broken;
 mod reference;
 mod small;

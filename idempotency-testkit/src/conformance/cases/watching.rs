@@ -6,6 +6,7 @@ use std::time::Duration;
 use idempotency_core::{Effect, Watch};
 use tokio::time::timeout;
 
+use crate::call::Call;
 use crate::conformance::bench::Bench;
 use crate::conformance::desk::Desk;
 use crate::conformance::failure::{Failure, Outcome};
@@ -13,19 +14,22 @@ use crate::conformance::sample::value;
 use crate::rule::Rule;
 
 /// How long a store may take to wake a watcher that it wakes at all, or to begin a watch.
-const LIMIT: Duration = Duration::from_secs(5);
+fn limit(desk: &Desk) -> Duration {
+    desk.bench.limit().min(Duration::from_secs(5))
+}
 
 /// Begins a watch, away from the runtime's own threads, since one that blocks would take one of them.
 async fn watch(desk: &Desk) -> Outcome<Watch> {
     let (store, key) = (desk.bench.store(), desk.key.clone());
-    match timeout(LIMIT, tokio::task::spawn_blocking(move || store.watch(&key))).await {
+    let limit = limit(desk);
+    match timeout(limit, tokio::task::spawn_blocking(move || store.watch(&key))).await {
         Ok(watch) => watch.map_err(Failure::panicked),
-        Err(_) => Err(Failure::of(Rule::RequestsEnd, format!("watch() had not returned after {LIMIT:?}: it blocks"))),
+        Err(_) => Err(Failure::of(Rule::RequestsEnd, format!("watch() had not returned after {limit:?}: it blocks"))),
     }
 }
 
 async fn is_woken(desk: &mut Desk, by: &str, effect: Option<Effect>) -> Outcome {
-    let bench = desk.bench.clone();
+    let (bench, limit) = (desk.bench.clone(), limit(desk));
     let lock = desk.granted(&bench.claim(1)).await?.lock;
     let watches = [watch(desk).await?, watch(desk).await?, watch(desk).await?];
     // Two that are waiting already, and one that begins to only after the change.
@@ -36,9 +40,9 @@ async fn is_woken(desk: &mut Desk, by: &str, effect: Option<Effect>) -> Outcome 
         None => desk.store(lock, &value("done"), bench.times.retention).await?,
     };
     for (number, watch) in [one, other, tokio::spawn(late)].into_iter().enumerate() {
-        if timeout(LIMIT, watch).await.is_err() {
+        if timeout(limit, watch).await.is_err() {
             let text = format!(
-                "watcher {number} was not woken by {by} within {LIMIT:?}; a store that cannot tell gives \
+                "watcher {number} was not woken by {by} within {limit:?}; a store that cannot tell gives \
                  `Watch::never()` and declares `.lacks(Capability::Watch, …)`"
             );
             return Err(Failure::of(Rule::RequestsEnd, text).at(&desk.key, &desk.story));
@@ -87,11 +91,13 @@ pub(crate) async fn a_watch_is_in_nobodys_way(bench: Arc<Bench>) -> Outcome {
     desk.look().await
 }
 
-/// Whether a watch of this store resolves when a result is stored, within a second.
+/// Whether a watch of this store resolves when a result is stored, within a second; whatever else may be
+/// wrong with it.
 pub(super) async fn resolves(bench: &Arc<Bench>) -> Outcome<bool> {
-    let mut desk = bench.desk("does it tell");
-    let lock = desk.granted(&bench.claim(1)).await?.lock;
+    let desk = bench.desk("does it tell");
+    let (_, answer) = bench.send(&desk.key, &Call::Acquire(Box::new(bench.claim(1)))).await?;
+    let lock = answer.granted().map_or(desk.last_lock(), |grant| grant.lock);
     let watch = tokio::spawn(watch(&desk).await?);
-    desk.store(lock, &value("done"), bench.times.retention).await?;
+    bench.send(&desk.key, &Call::Store(lock, value("done"), bench.times.retention)).await?;
     Ok(timeout(Duration::from_secs(1), watch).await.is_ok())
 }
