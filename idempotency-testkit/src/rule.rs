@@ -159,6 +159,7 @@ fn by_acquire(
         (Acquired::Completed(expected), Acquired::Completed(found)) => by_snapshots(expected, found),
         (Acquired::Completed(_), _) => Rule::NothingIsForgottenEarly,
         (Acquired::InProgress { .. }, Acquired::InProgress { .. } | Acquired::Unknown { .. }) => Rule::TimesAreKept,
+        (Acquired::InProgress { .. }, Acquired::Mismatch) => Rule::RowsAreAnswered,
         (Acquired::InProgress { .. }, _) => Rule::HoldersKeepTheirLock,
     }
 }
