@@ -30,6 +30,11 @@ impl Args {
         self.own.iter().any(|arg| arg == "--help" || arg == "-h")
     }
 
+    /// Whether there are none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.passed.is_empty()
+    }
+
     /// Takes the switch `name` if it is there.
     pub(crate) fn switch(&mut self, name: &str) -> bool {
         let before = self.own.len();

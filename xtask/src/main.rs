@@ -7,6 +7,7 @@ mod coverage;
 mod deny;
 mod failure;
 mod features;
+mod flakes;
 mod metadata;
 mod msrv;
 mod mutants_caught;
@@ -41,8 +42,15 @@ const COMMANDS: &[Command] = &[
         name: "soak",
         usage: "[-p PACKAGE] [-- ARGS]",
         about: "Run the same tests optimised and with their long counts\n\
-                (IDEMPOTENCY_SOAK=1, or the value that it has already).",
+                (IDEMPOTENCY_SOAK=1, or the value that it has already), then `flakes`.",
         run: test::soak,
+    },
+    Command {
+        name: "flakes",
+        usage: "[--rounds N] [--idle] [-p PACKAGE] [-- ARGS]",
+        about: "Run every test that depends on time or on real servers 20 times (N) in a row,\n\
+                with the machine loaded (--idle leaves that out).",
+        run: flakes::run,
     },
     Command {
         name: "coverage",

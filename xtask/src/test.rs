@@ -5,8 +5,8 @@ use std::process::Command;
 use crate::args::Args;
 use crate::failure::Outcome;
 use crate::metadata::Workspace;
-use crate::shell;
 use crate::system::NEEDED;
+use crate::{flakes, shell};
 
 /// The variable by which tests know that their long counts are wanted. Unset
 /// means the short ones.
@@ -20,14 +20,17 @@ pub(crate) fn test(args: Args) -> Outcome {
 }
 
 /// Runs the same tests optimised and with their long counts. A value of the
-/// variable that the caller has set is kept.
+/// variable that the caller has set is kept. Then comes what must pass every time.
 pub(crate) fn soak(args: Args) -> Outcome {
+    let whole = args.is_empty();
     let workspace = Workspace::members()?;
     let mut command = cargo_test(&workspace, args, &["--release"])?;
     let level = std::env::var(SOAK).unwrap_or_else(|_| "1".to_owned());
     eprintln!("{SOAK}={level}");
     command.env(SOAK, level);
-    shell::run(&mut command, "mend the test named above; alone it runs by `cargo xtask soak -- NAME --nocapture`")
+    shell::run(&mut command, "mend the test named above; alone it runs by `cargo xtask soak -- NAME --nocapture`")?;
+    // With a package or a test named, only that is wanted.
+    if whole { flakes::run(Args::default()) } else { Ok(()) }
 }
 
 /// `cargo test` over the workspace or over the one package named by `-p`.
