@@ -181,6 +181,13 @@ fn an_untrue_declaration_fails() {
 }
 
 #[test]
+fn what_is_not_about_the_broken_thing_passes() {
+    let failed = conformance::run_all(|| subject(How::ListsAKeyTwice));
+    let failed: Vec<_> = failed.iter().map(|(case, _)| case.name()).collect();
+    assert_eq!(failed, ["listing_shows_each_key_once"]);
+}
+
+#[test]
 fn a_case_that_is_not_there_is_no_success() {
     let failure = conformance::run("no such case", subject(How::JoinsParts)).expect_err("there is no such case");
     assert!(failure.to_string().contains("there is no case `no such case`"));

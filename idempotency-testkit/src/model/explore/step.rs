@@ -74,7 +74,8 @@ pub(super) enum Step {
         owner: u8,
         asked: u8,
     },
-    /// Under the lock with this number, of all ever granted; the one after the last never was.
+    /// Under the lock with this number, of all ever granted: the key's own first, then those of other keys;
+    /// the one after the last never was.
     Extend {
         key: u8,
         lock: u8,

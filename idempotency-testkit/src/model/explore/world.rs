@@ -39,7 +39,8 @@ impl World {
     /// All that may happen next.
     pub(super) fn steps(&self, possible: &Possible) -> Vec<Step> {
         let mut all = vec![Step::Tick];
-        for (key, (record, truth)) in (0_u8..).zip(&self.keys) {
+        let locks: usize = self.keys.iter().map(|(_, truth)| truth.granted.len()).sum();
+        for (key, (record, _)) in (0_u8..).zip(&self.keys) {
             // Owners that were granted nothing yet are all alike: one of them stands for all.
             for owner in 0..possible.claims.len().min(usize::from(self.owners) + 1) {
                 all.extend((0..possible.asked.len()).map(|asked| Step::Acquire {
@@ -48,7 +49,7 @@ impl World {
                     asked: asked as u8,
                 }));
             }
-            for lock in 0..=truth.granted.len() as u8 {
+            for lock in 0..=locks as u8 {
                 all.push(Step::Extend { key, lock });
                 all.extend([0, 1].map(|value| Step::Store { key, lock, value }));
                 all.extend(EFFECTS.map(|effect| Step::Release { key, lock, effect }));
@@ -159,7 +160,9 @@ impl World {
 
     fn lock(&self, key: u8, number: u8) -> Lock {
         let never = Lock { owner: Owner::from_u128(0), fence: Fence::new(self.highest + 1) };
-        self.keys[usize::from(key)].1.granted.get(usize::from(number)).copied().unwrap_or(never)
+        let (own, others) = (&self.keys[usize::from(key)].1, (0_u8..).zip(&self.keys));
+        let others = others.filter(|(other, _)| *other != key).flat_map(|(_, (_, truth))| &truth.granted);
+        own.granted.iter().chain(others).nth(usize::from(number)).copied().unwrap_or(never)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = (Option<&Record>, &Truth)> {
