@@ -6,15 +6,8 @@ use std::time::Duration;
 use idempotency_core::{Claim, Completion, Effect, Fence, Lock, Omitted, OnUnknown, Owner};
 
 use crate::call::Call;
+use crate::conformance::bench::Times;
 use crate::conformance::sample;
-
-/// How long the claims and clocks of a run are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) lease: Duration,
-    pub(crate) retention: Duration,
-    pub(crate) unknown_retention: Duration,
-}
 
 /// A time by name, so that commands read the same on any clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,11 +12,11 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config as Proptest, RngSeed, TestCaseError, TestError, TestRunner};
 use proptest_state_machine::Sequential;
 
-use super::command::{Ask, Command, Times};
+use super::command::{Ask, Command};
 use super::drawn;
 use super::state::State;
 use crate::call::Call;
-use crate::conformance::bench::Bench;
+use crate::conformance::bench::{Bench, Times};
 use crate::conformance::desk::Desk;
 use crate::conformance::failure::{Failure, Outcome};
 use crate::conformance::{Capability, IntoSubject};
@@ -93,7 +93,7 @@ pub(crate) async fn check_on(bench: Arc<Bench>, config: Config) -> Outcome {
 
 fn walks(runtime: &tokio::runtime::Handle, bench: &Arc<Bench>, config: Config) -> Outcome {
     println!("{} walks from {SEED}={}", config.cases, config.seed);
-    let times = times(bench);
+    let times = bench.times;
     let start = State::new(config.keys, times, bench.clock().is_ok());
     let commands = Sequential::new(
         (1..config.commands.max(2)).into(),
@@ -185,11 +185,6 @@ fn without(commands: &[Command], at: usize) -> Vec<Command> {
     fewer
 }
 
-fn times(bench: &Bench) -> Times {
-    let crate::conformance::bench::Times { lease, retention, unknown_retention } = bench.times;
-    Times { lease, retention, unknown_retention }
-}
-
 /// One walk, over keys of its own.
 struct Walk {
     bench: Arc<Bench>,
@@ -209,7 +204,7 @@ impl Walk {
             bench: bench.clone(),
             desks: (0..keys).map(desk).collect(),
             calls: vec![Vec::new(); keys],
-            times: times(bench),
+            times: bench.times,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use idempotency_core::{Fence, Lock, Record, Timestamp};
 
-use super::command::{Command, Times};
+use super::command::Command;
 use crate::call::Call;
+use crate::conformance::bench::Times;
 
 /// The keys as the moves have them.
 #[derive(Clone, Debug)]

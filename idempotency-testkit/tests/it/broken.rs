@@ -3,7 +3,12 @@
 mod how;
 mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use idempotency_core::moves::Move;
+use idempotency_core::{ManualClock, SystemClock, Upkeep};
+use idempotency_testkit::ReferenceStore;
 
 use idempotency_testkit::conformance::{self, Capability, Failure, Subject, sample};
 use idempotency_testkit::{Rule, model};
@@ -102,6 +107,56 @@ fn a_failure_tells_what_was_asked_and_how_the_key_came_there() {
     }
 }
 
+/// Also where the store's clock is its own, and times are known only within bounds.
+#[test]
+fn wrong_times_are_seen_in_real_time_too() {
+    let subject = |how| {
+        let store = BrokenStore::new(SystemClock::new(), how);
+        Subject::new(store).lacks(Capability::Clock, "it is the machine's").lacks(Capability::Reopen, "it is in memory")
+    };
+    for (how, case) in [
+        (How::TakesMillisecondsForSeconds, "a_lease_lasts_as_long_as_was_asked_for"),
+        (How::TakesSecondsOnly, "an_extension_lasts_as_long_as_was_asked_for"),
+        (How::StartsTheRetentionAgain, "storing_again_is_held_and_starts_no_retention_anew"),
+        (How::ShortensTheMemoryOfAnUnknownAttempt, "an_unknown_attempt_is_not_forgotten_for_one_after_it"),
+    ] {
+        let failure = conformance::run(case, subject(how)).expect_err(&format!("{how:?} passes `{case}`"));
+        assert_eq!(failure.rule(), Some(Rule::TimesAreKept), "{failure}");
+    }
+}
+
+/// Opens a store again over what another had kept, less its first record where it `loses`
+/// that, and else less its fences.
+async fn opened_over(before: Arc<ReferenceStore<Arc<ManualClock>>>, clock: Arc<ManualClock>, loses: bool) -> Subject {
+    let after = ReferenceStore::new(clock);
+    for (key, _) in before.list(None, 1000).await.unwrap().records.iter().skip(usize::from(loses)) {
+        after.tamper(key, before.record(key));
+    }
+    for _ in 0..if loses { 1000 } else { 0 } {
+        // Each call uses a fence up, whatever it does.
+        after.make(&sample::key("fences"), |_, _, _| Move { answer: (), write: None });
+    }
+    Subject::new(after)
+}
+
+#[test]
+fn what_is_lost_by_reopening_is_seen() {
+    for (loses, case, rule) in [
+        (true, "what_was_acknowledged_is_there_after_reopening", Rule::AcknowledgedIsDurable),
+        (true, "a_key_goes_on_over_reopening_as_without", Rule::AcknowledgedIsDurable),
+        // Its fences begin anew.
+        (false, "fences_grow_over_reopening", Rule::FencesGrow),
+    ] {
+        let clock = sample::clock();
+        let kept = Arc::new(ReferenceStore::new(clock.clone()));
+        let subject = Subject::new(kept.clone())
+            .on_clock(clock.clone())
+            .reopened_by(move || opened_over(kept.clone(), clock.clone(), loses));
+        let failure = conformance::run(case, subject).expect_err(case);
+        assert_eq!(failure.rule(), Some(rule), "{failure}");
+    }
+}
+
 #[test]
 fn an_untrue_declaration_fails() {
     let clock = sample::clock();
@@ -123,6 +178,13 @@ fn an_untrue_declaration_fails() {
     told(run(reopen(wrong)), "it does not go by the clock that it is said to be on");
     let missing = Subject::minimal(WithoutUpkeep(reference())).on_clock(clock.clone());
     told(conformance::run("statistics_count_each_state", missing), "`.lacks(Capability::Upkeep, …)`");
+}
+
+#[test]
+fn what_is_not_about_the_broken_thing_passes() {
+    let failed = conformance::run_all(|| subject(How::ListsAKeyTwice));
+    let failed: Vec<_> = failed.iter().map(|(case, _)| case.name()).collect();
+    assert_eq!(failed, ["listing_shows_each_key_once"]);
 }
 
 #[test]

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod broken;
+mod explored;
 mod reference;
 mod small;

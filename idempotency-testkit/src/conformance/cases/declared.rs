@@ -20,9 +20,10 @@ pub(crate) async fn what_is_declared_is_true(bench: Arc<Bench>) -> Outcome {
             Capability::Upkeep | Capability::Reopen => bench.has(what),
         };
         let declared = bench.declared(what);
+        let cases = crate::conformance::cases().iter().filter(|case| case.needs() == Some(what)).count();
         match &declared {
-            None => println!("  {:40} yes", what.meaning()),
-            Some(why) => println!("  {:40} declared lacking: {why}", what.meaning()),
+            None => println!("  {:40} yes; {cases} cases need it", what.meaning()),
+            Some(why) => println!("  {:40} declared lacking, {cases} cases not tried: {why}", what.meaning()),
         }
         let meaning = what.meaning();
         match (given, declared) {

@@ -1,30 +1,30 @@
 //! The reference store with one thing broken.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use idempotency_core::moves::{self, Move};
 use idempotency_core::{
     Acquired, Attributes, Claim, Clock, Completion, Effect, Fence, Fingerprint, Guarantees, Held, IdempotencyStore,
-    Key, Lock, ManualClock, OnUnknown, Owner, Page, Purged, Record, Snapshot, State, Stats, StoreError, Timestamp,
-    Upkeep, Watch, async_trait,
+    Key, Lock, OnUnknown, Owner, Page, Purged, Record, Snapshot, State, Stats, StoreError, Timestamp, Upkeep, Watch,
+    async_trait,
 };
 use idempotency_testkit::ReferenceStore;
 
 use super::how::How;
 
 #[derive(Debug)]
-pub(crate) struct BrokenStore {
-    inner: ReferenceStore<Arc<ManualClock>>,
-    clock: Arc<ManualClock>,
+pub(crate) struct BrokenStore<C> {
+    inner: ReferenceStore<C>,
+    clock: C,
     how: How,
     /// The keys by age, for those that evict.
     known: Mutex<VecDeque<Key>>,
 }
 
-impl BrokenStore {
-    pub(crate) fn new(clock: Arc<ManualClock>, how: How) -> Self {
+impl<C: Clock + Clone> BrokenStore<C> {
+    pub(crate) fn new(clock: C, how: How) -> Self {
         Self { inner: ReferenceStore::new(clock.clone()), clock, how, known: Mutex::default() }
     }
 
@@ -135,7 +135,7 @@ impl BrokenStore {
 }
 
 #[async_trait]
-impl IdempotencyStore for BrokenStore {
+impl<C: Clock + Clone> IdempotencyStore for BrokenStore<C> {
     async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
         self.inner.get(&self.key(key)).await
     }
@@ -275,7 +275,7 @@ fn is_completed(record: &Record) -> bool {
 }
 
 #[async_trait]
-impl Upkeep for BrokenStore {
+impl<C: Clock + Clone> Upkeep for BrokenStore<C> {
     async fn purge(&self, limit: usize) -> Result<Purged, StoreError> {
         if self.how == How::PurgesTheLiving
             && let Some((key, _)) = self.inner.list(None, 1).await?.records.first()
