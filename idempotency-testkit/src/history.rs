@@ -29,7 +29,8 @@
 //! - A call without an answer, or answered by an error that does not say that nothing was done, may
 //!   have been carried out or not, at any time after it was sent: also long after its caller died.
 //!   Errors of the kinds *unavailable*, *full* and *too large* say that nothing was done.
-//! - The store's clock is the recorder's, but for what [`Timing`] says.
+//! - The store's clock is the recorder's, but for what [`Timing`] says. It does not go back; where it
+//!   does, calls without an answer may be thought later than they were.
 //!
 //! # Where an impossible history may pass
 //!

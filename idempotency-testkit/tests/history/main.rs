@@ -4,6 +4,7 @@
 
 mod brute;
 mod hand;
+mod loads;
 mod naive;
 mod random;
 mod rules;
