@@ -116,7 +116,7 @@ impl<'a, 'h> Search<'a, 'h> {
             if let Some((op, belief)) = self.choose() {
                 let clock = self.frames.last().map_or(Window::at(Timestamp::default()), |frame| frame.clock);
                 let placed = &self.ops[op as usize];
-                let clock = if placed.answer.is_some() { latest(clock, placed.window) } else { clock };
+                let clock = shown(clock, placed);
                 self.place(op);
                 self.enter(belief, clock);
             } else if !self.leave() {
@@ -133,14 +133,15 @@ impl<'a, 'h> Search<'a, 'h> {
         // placed after it can be placed so still.
         let mut at = HEAD;
         while let Some((node, Node::Sent(call))) = self.list.after(at) {
-            at = node;
             let op = &self.ops[call as usize];
-            let Some(answer) = op.answer.filter(|answer| never_changes(answer)) else { continue };
             self.steps += 1;
-            if matches!(belief.fit(op.call, op.window, answer), Fit::Same) {
-                // It may have happened later, so it does not say what the clock has come to.
-                clock.to = clock.to.max(op.window.to);
+            if op.answer.is_some_and(|answer| {
+                never_changes(answer) && matches!(belief.fit(op.call, op.window, answer), Fit::Same)
+            }) {
+                clock = shown(clock, op);
                 self.place(call);
+            } else {
+                at = node;
             }
         }
         // What has expired by a clock that was seen may be gone, even if the clock went back since; and
@@ -317,8 +318,12 @@ fn left_by(op: &Op<'_>, belief: &Belief) -> Option<Belief> {
     }
 }
 
-fn latest(clock: Window, seen: Window) -> Window {
-    Window { from: clock.from.max(seen.from), to: clock.to.max(seen.to) }
+/// What a call shows of the store's clock. One that changes nothing may be placed before its time, so
+/// that it does not tell what the clock has come to.
+fn shown(clock: Window, op: &Op<'_>) -> Window {
+    let Some(answer) = op.answer else { return clock };
+    let from = if never_changes(answer) { clock.from } else { clock.from.max(op.window.from) };
+    Window { from, to: clock.to.max(op.window.to) }
 }
 
 /// Whether two claims are the same but for their owners.

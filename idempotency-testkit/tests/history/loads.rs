@@ -18,8 +18,16 @@ use crate::random::{Dice, seeds};
 
 const CALLERS: usize = 64;
 
+#[derive(Clone, Copy)]
+struct Size {
+    keys: usize,
+    rounds: usize,
+    /// How long a short lease is: longer than most calls take.
+    short: Duration,
+}
+
 /// Many callers on a few keys, who claim, extend, look, store, release, and go away in the middle.
-fn load<S: IdempotencyStore>(clock: SystemClock, store: S, seed: u64, keys: usize, rounds: usize) -> History {
+fn load<S: IdempotencyStore>(clock: SystemClock, store: S, seed: u64, size: Size) -> History {
     let recording = Recording::by_clock(clock);
     let store = Arc::new(store);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(8).enable_all().build().unwrap();
@@ -28,9 +36,9 @@ fn load<S: IdempotencyStore>(clock: SystemClock, store: S, seed: u64, keys: usiz
             let store = recording.client(format!("caller {caller}"), store.clone());
             let mut dice = Dice(seed.wrapping_mul(1_000) + caller as u64);
             tokio::spawn(async move {
-                for _ in 0..rounds {
-                    let key = dice.below(keys);
-                    round(&store, &mut dice, key).await;
+                for _ in 0..size.rounds {
+                    let key = dice.below(size.keys);
+                    round(&store, &mut dice, key, size.short).await;
                 }
             })
         });
@@ -56,7 +64,7 @@ fn all_at_once<S: IdempotencyStore>(clock: SystemClock, store: S, seed: u64) -> 
             tokio::spawn(async move {
                 for key in 0..20 {
                     begin.wait().await;
-                    round(&store, &mut dice, key).await;
+                    round(&store, &mut dice, key, Duration::from_millis(5)).await;
                 }
             })
         });
@@ -68,13 +76,13 @@ fn all_at_once<S: IdempotencyStore>(clock: SystemClock, store: S, seed: u64) -> 
     recording.history()
 }
 
-async fn round<S: IdempotencyStore>(store: &S, dice: &mut Dice, key: usize) {
+async fn round<S: IdempotencyStore>(store: &S, dice: &mut Dice, key: usize, short: Duration) {
     let key = Key::new("load", key.to_string()).build().unwrap();
     let claim = Claim {
         // So short that some lapse while their holder runs.
-        lease: Duration::from_millis(dice.pick(&[5, 20, 1_000])),
-        retention: Duration::from_millis(dice.pick(&[10, 50])),
-        unknown_retention: Duration::from_millis(100),
+        lease: short * dice.pick(&[1, 4, 200]),
+        retention: short * dice.pick(&[2, 10]),
+        unknown_retention: short * 20,
         ..Claim::new(Fingerprint::NONE)
     };
     if dice.one_in(10) {
@@ -117,7 +125,7 @@ fn what_the_memory_store_did_under_64_callers_is_possible() {
         for (keys, rounds) in [(1, 25), (20, 100)] {
             let clock = SystemClock::new();
             let store = MemoryStore::with_clock(clock.clone());
-            is_possible(&load(clock, store, seed, keys, rounds), seed);
+            is_possible(&load(clock, store, seed, Size { keys, rounds, short: Duration::from_millis(1) }), seed);
         }
     }
 }
@@ -130,7 +138,7 @@ fn what_the_sled_store_did_under_64_callers_is_possible() {
         let config = SledStoreConfig::new(folder.path().join(seed.to_string()));
         let clock = SystemClock::new();
         let store = runtime.block_on(SledStore::open_with_clock(config, clock.clone())).unwrap();
-        is_possible(&load(clock, store, seed, 3, 15), seed);
+        is_possible(&load(clock, store, seed, Size { keys: 3, rounds: 15, short: Duration::from_millis(300) }), seed);
     }
 }
 
