@@ -46,6 +46,7 @@
 
 mod check;
 mod events;
+mod fences;
 mod lines;
 mod list;
 mod memo;
