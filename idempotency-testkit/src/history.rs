@@ -32,6 +32,14 @@
 //! - The store's clock is the recorder's, but for what [`Timing`] says. It does not go back; where it
 //!   does, calls without an answer may be thought later than they were.
 //!
+//! # Where the search may give up
+//!
+//! Deciding linearizability is NP-complete (Gibbons and Korach, *Testing shared memories*, 1997). Calls
+//! that change nothing cost next to nothing here, so that thousands of answered calls under one key are
+//! checked in a few milliseconds. What costs is many *unanswered* acquisitions under
+//! one key whose leases and retentions are no longer than calls take: then each may have happened, and
+//! have been forgotten, nearly anywhere. Choose leases several times as long as a call, or more keys.
+//!
 //! # Where an impossible history may pass
 //!
 //! No possible history is ever rejected. The other way, the checker is generous where it cannot know:

@@ -124,3 +124,37 @@ fn what_was_written_as_lines_is_judged_as_before() {
         read.check().unwrap_or_else(|verdict| panic!("IDEMPOTENCY_SEED={seed}\n{verdict}"));
     }
 }
+
+#[test]
+fn events_of_the_same_microsecond_are_taken_to_have_overlapped() {
+    use idempotency_core::{IdempotencyStore, SystemClock};
+    use idempotency_testkit::ReferenceStore;
+    use idempotency_testkit::history::Recording;
+
+    use crate::hand::{Hand, claim};
+
+    // One writes that it was granted the key; the other, of another store, that it found nothing.
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["a", "b"].map(|name| folder.path().join(name));
+    let clients = files
+        .each_ref()
+        .map(|file| Recording::to_file(file).unwrap().client("client", ReferenceStore::new(SystemClock::new())));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(clients[0].acquire_lock(&Hand::key(), &claim(1))).unwrap();
+    runtime.block_on(clients[1].get(&Hand::key())).unwrap();
+    for (sent_at, is_possible) in [(5, true), (6, false)] {
+        let at = |file: &std::path::Path, times: [u64; 2]| {
+            let text = std::fs::read_to_string(file).unwrap();
+            let lines = text.lines().zip(times).map(|(line, time)| {
+                let begin = line.find("\"at\":").unwrap() + "\"at\":".len();
+                let end = begin + line[begin..].find(',').unwrap();
+                format!("{}{time}{}\n", &line[..begin], &line[end..])
+            });
+            std::fs::write(file, lines.collect::<String>()).unwrap();
+        };
+        at(&files[0], [1, 5]);
+        at(&files[1], [sent_at, 9]);
+        let timing = Timing { offset: Offset::Known(0), ..Timing::REAL };
+        assert_eq!(History::read(&files).unwrap().with_timing(timing).check().is_ok(), is_possible);
+    }
+}
