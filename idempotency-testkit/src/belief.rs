@@ -1,8 +1,12 @@
 //! What may be kept under a key, as far as the answers so far tell.
 
+mod times;
+
 use std::time::Duration;
 
-use idempotency_core::{Acquired, Fence, Held, Prior, Record, Snapshot, State, Timestamp};
+use idempotency_core::{Acquired, Fence, Held, Prior, Record, Snapshot, Timestamp};
+
+use times::{MICRO, earlier, lies_between, moved, outlasting, pick_times, prior_lies_between, timeless, turns};
 
 use crate::call::{Answer, Call};
 use crate::rule::Broken;
@@ -98,8 +102,9 @@ impl Belief {
         let (ways, mut fitting, mut changed) = (meetings.len(), 0, false);
         let mut hull: Option<(Record, Record)> = None;
         for meeting in meetings {
-            let earliest = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence);
+            let mut earliest = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence);
             let latest = call.by_the_moves(meeting.late.as_ref(), meeting.at_latest, fence);
+            self.lower_answer(&mut earliest.answer);
             if !fits(&earliest.answer, &latest.answer, found, &meeting, window) {
                 continue;
             }
@@ -112,12 +117,18 @@ impl Belief {
             }
             fitting += 1;
             changed |= earliest.write.is_some();
-            let (Some(early), Some(late)) = (earliest.write.or(meeting.early), latest.write.or(meeting.late)) else {
+            let (Some(mut early), Some(late)) = (earliest.write.or(meeting.early), latest.write.or(meeting.late))
+            else {
                 continue;
             };
+            self.lower(&mut early.prior);
             // Where the answer fits in several phases, nobody knows which it was: all of them are kept.
             hull = match hull {
-                Some((first, _)) if timeless(&first) == timeless(&late) => Some((first, late)),
+                Some((mut first, mut last)) if timeless(&first) == timeless(&late) => {
+                    pick_times(&mut first, &early, Timestamp::min);
+                    pick_times(&mut last, &late, Timestamp::max);
+                    Some((first, last))
+                }
                 Some(first) => Some(first),
                 None => Some((early, late)),
             };
@@ -192,7 +203,8 @@ impl Belief {
         let meetings = self.meetings(window).into_iter();
         let mut after: Vec<Self> = meetings
             .filter_map(|meeting| {
-                let early = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence).write?;
+                let mut early = call.by_the_moves(meeting.early.as_ref(), meeting.at_earliest, fence).write?;
+                self.lower(&mut early.prior);
                 let late = call.by_the_moves(meeting.late.as_ref(), meeting.at_latest, fence).write?;
                 let late = (late != early).then(|| Box::new(late));
                 Some(Self { early: Some(Box::new(early)), late, may_be_gone: false })
@@ -213,6 +225,29 @@ impl Belief {
         self.early.as_deref()
     }
 
+    /// What [`outlasting`] raised is a lower bound again.
+    fn lower(&self, prior: &mut Option<Prior>) {
+        if let (Some(prior), Some(kept)) = (prior, self.early.as_ref().and_then(|early| early.prior))
+            && prior.attempt == kept.attempt
+        {
+            prior.remembered_until = prior.remembered_until.min(kept.remembered_until);
+        }
+    }
+
+    fn lower_answer(&self, answer: &mut Answer) {
+        match answer {
+            Answer::Found(Some(found)) => self.lower(&mut found.record.prior),
+            Answer::Acquired(Acquired::Acquired(grant)) => self.lower(&mut grant.prior),
+            Answer::Acquired(Acquired::Completed(found)) => self.lower(&mut found.record.prior),
+            Answer::Acquired(Acquired::Unknown { prior, .. }) => {
+                let mut lowered = Some(*prior);
+                self.lower(&mut lowered);
+                *prior = lowered.unwrap_or(*prior);
+            }
+            Answer::Found(None) | Answer::Acquired(_) | Answer::Held(_) => {}
+        }
+    }
+
     /// The ways in which a call within `window` may meet the key: one for each phase that it can be in.
     fn meetings(&self, window: Window) -> Vec<Meeting> {
         let absent = || Meeting { early: None, at_earliest: window.from, late: None, at_latest: window.to };
@@ -226,7 +261,7 @@ impl Belief {
                 continue;
             }
             // Met in this phase, it cannot have left it before, nor entered it later.
-            let early = moved(early, first[phase], first[phase].max(window.from.plus(MICRO)));
+            let early = outlasting(early, first[phase], first[phase].max(window.from.plus(MICRO)));
             let entered = phase.checked_sub(1).map(|before| (last[before], last[before].min(window.to)));
             let late = entered.map_or_else(|| (**late).clone(), |(from, to)| moved(late, from, to));
             let until = turns(&late)[phase];
@@ -259,34 +294,6 @@ pub(crate) fn same_kind(one: &Answer, other: &Answer) -> bool {
         (Answer::Found(one), Answer::Found(other)) => one.is_some() == other.is_some(),
         _ => false,
     }
-}
-
-const MICRO: Duration = Duration::from_micros(1);
-
-/// When a record enters its next phases: lapses and is forgotten, or is forgotten.
-fn turns(record: &Record) -> Vec<Timestamp> {
-    match record.state {
-        State::InProgress { lease_until, .. } => vec![lease_until, record.forgotten_at()],
-        State::Unknown { until } | State::Released { until } | State::Completed { until, .. } => vec![until],
-    }
-}
-
-/// The record with its times moved as one of its turns moves.
-fn moved(record: &Record, from: Timestamp, to: Timestamp) -> Record {
-    let mut record = record.clone();
-    let shift = |time: &mut Timestamp| *time = earlier(time.plus(from.until(to)), to.until(from));
-    match &mut record.state {
-        State::InProgress { lease_until: time, .. }
-        | State::Unknown { until: time }
-        | State::Released { until: time }
-        | State::Completed { until: time, .. } => shift(time),
-    }
-    record
-}
-
-fn earlier(time: Timestamp, by: Duration) -> Timestamp {
-    let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-    Timestamp::from_micros(time.as_micros().saturating_sub(by))
 }
 
 fn snapshot(answer: &Answer) -> Option<&Snapshot> {
@@ -328,52 +335,4 @@ fn fits(earliest: &Answer, latest: &Answer, found: &Answer, meeting: &Meeting, w
         ) => policy == on_unknown && prior_lies_between(Some(early), Some(found), Some(late)),
         _ => earliest == found,
     }
-}
-
-/// Whether a record is the expected one, its times included, as far as those are known.
-fn lies_between(early: &Record, found: &Record, late: &Record) -> bool {
-    let (early_times, found_times, late_times) = (times(early), times(found), times(late));
-    timeless(early) == timeless(found)
-        && early_times.iter().zip(&found_times).all(|(early, found)| early <= found)
-        && found_times.iter().zip(&late_times).all(|(found, late)| found <= late)
-}
-
-fn prior_lies_between(early: Option<&Prior>, found: Option<&Prior>, late: Option<&Prior>) -> bool {
-    let Some(found) = found else { return early.is_none() };
-    let (Some(early), Some(late)) = (early, late) else { return false };
-    let what = |prior: &Prior| (prior.attempt, prior.fence, prior.ended);
-    what(early) == what(found)
-        && (early.ended_at..=late.ended_at).contains(&found.ended_at)
-        && (early.remembered_until..=late.remembered_until).contains(&found.remembered_until)
-}
-
-fn each_time(record: &mut Record, mut visit: impl FnMut(&mut Timestamp)) {
-    visit(&mut record.acquired_at);
-    if let Some(prior) = &mut record.prior {
-        visit(&mut prior.ended_at);
-        visit(&mut prior.remembered_until);
-    }
-    match &mut record.state {
-        State::InProgress { lease_until: time, .. }
-        | State::Unknown { until: time }
-        | State::Released { until: time } => {
-            visit(time);
-        }
-        State::Completed { at, until, .. } => {
-            visit(at);
-            visit(until);
-        }
-    }
-}
-
-fn times(record: &Record) -> Vec<Timestamp> {
-    let mut times = Vec::with_capacity(5);
-    each_time(&mut record.clone(), |time| times.push(*time));
-    times
-}
-
-fn timeless(record: &Record) -> Record {
-    let mut record = record.clone();
-    each_time(&mut record, |time| *time = Timestamp::default());
-    record
 }

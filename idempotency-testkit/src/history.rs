@@ -29,7 +29,16 @@
 //! - A call without an answer, or answered by an error that does not say that nothing was done, may
 //!   have been carried out or not, at any time after it was sent: also long after its caller died.
 //!   Errors of the kinds *unavailable*, *full* and *too large* say that nothing was done.
-//! - The store's clock is the recorder's, but for what [`Timing`] says.
+//! - The store's clock is the recorder's, but for what [`Timing`] says. It does not go back; where it
+//!   does, calls without an answer may be thought later than they were.
+//!
+//! # Where the search may give up
+//!
+//! Deciding linearizability is NP-complete (Gibbons and Korach, *Testing shared memories*, 1997). Calls
+//! that change nothing cost next to nothing here, so that thousands of answered calls under one key are
+//! checked in a few milliseconds. What costs is many *unanswered* acquisitions under
+//! one key whose leases and retentions are no longer than calls take: then each may have happened, and
+//! have been forgotten, nearly anywhere. Choose leases several times as long as a call, or more keys.
 //!
 //! # Where an impossible history may pass
 //!
@@ -45,6 +54,7 @@
 
 mod check;
 mod events;
+mod fences;
 mod lines;
 mod list;
 mod memo;

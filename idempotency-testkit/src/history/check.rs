@@ -3,9 +3,10 @@
 use idempotency_core::StoreErrorKind;
 
 use super::events::{History, Recorded};
-use super::search::{Found, Op, Search};
+use super::search::{Blocked, Found, Op, Search};
 use super::timing::{Timing, Windows};
 use super::verdict::{GaveUp, Impossible, Verdict};
+use crate::belief::{Belief, Window};
 
 /// What was found possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub struct Checked {
     pub steps: usize,
 }
 
+/// How much longer than the search itself each look for the first impossible answer may take.
+const EXPLAINING: usize = 4;
+
 pub(super) fn check(history: &History, timing: &Timing, limit: usize) -> Result<Checked, Verdict> {
     let windows = Windows::new(timing, &history.calls);
     let mut checked = Checked { keys: history.keys.len(), calls: history.calls.len(), ..Checked::default() };
@@ -38,7 +42,13 @@ pub(super) fn check(history: &History, timing: &Timing, limit: usize) -> Result<
                 return Err(Verdict::GaveUp(Box::new(GaveUp { key, calls: ops.len(), steps: search.steps })));
             }
             Found::Nothing { event } => {
-                return Err(Verdict::Impossible(Box::new(explained(history, &ops, at, event, limit))));
+                return Err(Verdict::Impossible(Box::new(explained(
+                    history,
+                    &ops,
+                    at,
+                    event,
+                    limit.min(EXPLAINING * (search.steps + 1_000)),
+                ))));
             }
         }
     }
@@ -82,7 +92,7 @@ fn ops<'h>(history: &'h History, windows: &Windows, key: &[usize], checked: &mut
     ops
 }
 
-fn window(recorded: &Recorded, windows: &Windows) -> crate::belief::Window {
+fn window(recorded: &Recorded, windows: &Windows) -> Window {
     let answered = recorded.answered.map_or(recorded.sent_at, |(_, at)| at);
     recorded.carried_out.unwrap_or_else(|| windows.between(recorded.sent_at, answered))
 }
@@ -94,22 +104,40 @@ const fn was_refused(kind: StoreErrorKind) -> bool {
 
 /// Finds the first answer with which the history is impossible, and what would be right there.
 fn explained(history: &History, ops: &[Op<'_>], key: usize, event: u32, limit: usize) -> Impossible {
-    // Up to this event it was possible; later answers of calls that ran then may have told more.
+    if let Some((at, begun, blocked)) = smallest(ops, event, limit) {
+        return Impossible::new(history, key, (at as usize, true), &begun, &blocked);
+    }
+    let mut search = Search::new(ops, limit, Some(event));
+    search.run();
+    let nothing = || Blocked { op: 0, order: Vec::new(), belief: Belief::default() };
+    let blocked = search.blocked.take().unwrap_or_else(nothing);
+    Impossible::new(history, key, (event as usize, false), ops, &blocked)
+}
+
+/// The smallest number of events with which it is impossible, if that can be found without trying for
+/// much longer than it took to see that the whole is.
+///
+/// All orders ended at `event`, and some came so far. But they all agreed with what calls were answered
+/// later that ran by then; without that, it may be possible for longer.
+fn smallest<'h>(ops: &[Op<'h>], event: u32, limit: usize) -> Option<(u32, Vec<Op<'h>>, Blocked)> {
     let mut ends: Vec<u32> =
         ops.iter().filter(|op| op.answer.is_some() && op.answered >= event).map(|op| op.answered).collect();
     ends.sort_unstable();
-    let is_possible = |end: u32| {
-        let begun = begun_by(ops, end);
-        // Where the search gives up, nothing was shown.
-        !matches!(Search::new(&begun, limit, None).run(), Found::Nothing { .. })
-    };
-    let last = ends.len().saturating_sub(1);
-    let first = ends[..last].partition_point(|end| is_possible(*end));
-    let at = ends.get(first).copied().unwrap_or(event);
+    let (mut possible, mut impossible) = (0, ends.len().checked_sub(1)?);
+    while possible < impossible {
+        let middle = possible.midpoint(impossible);
+        match Search::new(&begun_by(ops, ends[middle]), limit, None).run() {
+            Found::Order => possible = middle + 1,
+            Found::Nothing { .. } => impossible = middle,
+            Found::GaveUp => return None,
+        }
+    }
+    let at = ends[impossible];
     let begun = begun_by(ops, at);
     let mut search = Search::new(&begun, limit, Some(at));
     search.run();
-    Impossible::new(history, key, at as usize, &begun, search.blocked.as_ref())
+    let blocked = search.blocked.take()?;
+    Some((at, begun, blocked))
 }
 
 /// The calls that were sent by this event, with the answers that were there by then.

@@ -1,7 +1,8 @@
 //! The search for an order that explains the answers of one key.
 
-use idempotency_core::{Acquired, Fence, Held, Owner, Record, Timestamp};
+use idempotency_core::{Acquired, Claim, Fence, Held, Timestamp};
 
+use super::fences::{Fences, Told, are_alike};
 use super::list::{HEAD, List, Node};
 use super::memo::{Memo, number};
 use crate::belief::{Belief, Fit, Window};
@@ -56,8 +57,9 @@ enum Stage {
 #[derive(Debug)]
 struct Frame {
     belief: Belief,
-    /// The latest that the store's clock has shown to the calls placed.
-    clock: Timestamp,
+    /// What the calls placed have seen of the store's clock: it has come to `from` for sure, and to `to`
+    /// perhaps.
+    clock: Window,
     /// How many calls were placed when this began.
     begun: usize,
     stage: Stage,
@@ -107,16 +109,17 @@ impl<'a, 'h> Search<'a, 'h> {
     }
 
     pub(super) fn run(&mut self) -> Found {
-        self.enter(Belief::default(), Timestamp::default());
+        self.enter(Belief::default(), Window::at(Timestamp::default()));
         while self.left > 0 {
             if self.steps > self.limit {
                 return Found::GaveUp;
             }
             if let Some((op, belief)) = self.choose() {
-                let clock = self.frames.last().map_or(Timestamp::default(), |frame| frame.clock);
-                let shown = self.ops[op as usize].answer.map_or(clock, |_| self.ops[op as usize].window.to);
+                let clock = self.frames.last().map_or(Window::at(Timestamp::default()), |frame| frame.clock);
+                let placed = &self.ops[op as usize];
+                let clock = shown(clock, placed);
                 self.place(op);
-                self.enter(belief, clock.max(shown));
+                self.enter(belief, clock);
             } else if !self.leave() {
                 return Found::Nothing { event: self.furthest };
             }
@@ -125,24 +128,26 @@ impl<'a, 'h> Search<'a, 'h> {
     }
 
     /// Goes on from what a call left.
-    fn enter(&mut self, mut belief: Belief, mut clock: Timestamp) {
+    fn enter(&mut self, mut belief: Belief, mut clock: Window) {
         let begun = self.order.len();
         // Whatever changes nothing, and has the right answer now, may as well happen now: what could be
         // placed after it can be placed so still.
         let mut at = HEAD;
         while let Some((node, Node::Sent(call))) = self.list.after(at) {
-            at = node;
             let op = &self.ops[call as usize];
-            let Some(answer) = op.answer.filter(|answer| never_changes(answer)) else { continue };
             self.steps += 1;
-            if matches!(belief.fit(op.call, op.window, answer), Fit::Same) {
-                clock = clock.max(op.window.to);
+            if op.answer.is_some_and(|answer| {
+                never_changes(answer) && matches!(belief.fit(op.call, op.window, answer), Fit::Same)
+            }) {
+                clock = shown(clock, op);
                 self.place(call);
+            } else {
+                at = node;
             }
         }
         // What has expired by a clock that was seen may be gone, even if the clock went back since; and
         // a call that was placed early has shown as much.
-        belief.pass(clock);
+        belief.pass(clock.to);
         let known = self.memo.knows(self.placed, &belief, &self.used);
         let stage = if known { Stage::Nowhere } else { Stage::Urgent };
         if !known && let Some(urgent) = self.list.most_urgent() {
@@ -209,6 +214,7 @@ impl<'a, 'h> Search<'a, 'h> {
         let Some(frame) = self.frames.last() else { return Vec::new() };
         let urgent = &self.ops[urgent as usize];
         let mut ways = Vec::new();
+        let mut alike: Vec<&Claim> = Vec::new();
         for (bit, call) in self.unanswered.iter().enumerate() {
             let op = &self.ops[*call as usize];
             if op.sent > urgent.answered {
@@ -218,13 +224,24 @@ impl<'a, 'h> Search<'a, 'h> {
                 continue;
             }
             self.steps += 1;
-            let window = Window { from: op.window.from, to: op.window.from.max(urgent.window.to) };
+            // Not before what the clock has come to, unless it went back.
+            let came_to = Some(frame.clock.from).filter(|from| *from <= urgent.window.to).unwrap_or_default();
+            let from = op.window.from.max(came_to);
+            let window = Window { from, to: from.max(urgent.window.to) };
             let Call::Acquire(claim) = op.call else {
                 ways.extend(
                     frame.belief.after(op.call, window, Fence::default()).into_iter().map(|next| (*call, next)),
                 );
                 continue;
             };
+            // Of those that differ only in owners that were never heard of again, the first will do: whatever
+            // may be made of another may be made of it.
+            if self.fences.is_never_heard_of_again(claim.owner) {
+                if alike.iter().any(|other| are_alike(other, claim)) {
+                    continue;
+                }
+                alike.push(claim);
+            }
             let begun = ways.len();
             for (told_by, fence) in self.fences.of(claim.owner, frame.belief.record()) {
                 for next in frame.belief.after(op.call, window, fence) {
@@ -302,72 +319,15 @@ fn left_by(op: &Op<'_>, belief: &Belief) -> Option<Belief> {
     }
 }
 
+/// What a call shows of the store's clock. One that changes nothing may be placed before its time, so
+/// that it does not tell what the clock has come to.
+fn shown(clock: Window, op: &Op<'_>) -> Window {
+    let Some(answer) = op.answer else { return clock };
+    let from = if never_changes(answer) { clock.from } else { clock.from.max(op.window.from) };
+    Window { from, to: clock.to.max(op.window.to) }
+}
+
 /// Whether no move that gives this answer ever writes.
 const fn never_changes(answer: &Answer) -> bool {
     !matches!(answer, Answer::Held(Held::Held) | Answer::Acquired(Acquired::Acquired(_)))
-}
-
-/// The fences that an acquisition without an answer may have been given.
-#[derive(Debug, Default)]
-struct Fences {
-    of_owners: Vec<(u128, Fence)>,
-    of_priors: Vec<(u32, Fence)>,
-}
-
-/// Who told of a fence.
-#[derive(Clone, Copy, Debug)]
-enum Told {
-    ByOwner,
-    AsPrior(u32),
-    Nowhere,
-}
-
-impl Fences {
-    /// All that the answers tell, and the locks that are called with.
-    fn told(ops: &[Op<'_>]) -> Self {
-        let mut fences = Self::default();
-        for op in ops {
-            match op.call {
-                Call::Extend(lock, _) | Call::Store(lock, ..) | Call::Release(lock, _) => {
-                    fences.of_owners.push((lock.owner.as_u128(), lock.fence));
-                }
-                Call::Get | Call::Acquire(_) => {}
-            }
-            let (record, grant, prior) = match op.answer {
-                Some(Answer::Found(Some(found)) | Answer::Acquired(Acquired::Completed(found))) => {
-                    (Some(&found.record), None, found.record.prior)
-                }
-                Some(Answer::Acquired(Acquired::Acquired(grant))) => (None, Some(grant), grant.prior),
-                Some(Answer::Acquired(Acquired::Unknown { prior, .. })) => (None, None, Some(*prior)),
-                _ => continue,
-            };
-            let locks = record.map(|record| record.lock).into_iter().chain(grant.map(|grant| grant.lock));
-            fences.of_owners.extend(locks.map(|lock| (lock.owner.as_u128(), lock.fence)));
-            fences.of_priors.extend(prior.map(|prior| (prior.attempt, prior.fence)));
-        }
-        fences.of_owners.sort_unstable();
-        fences.of_owners.dedup();
-        fences.of_priors.sort_unstable();
-        fences.of_priors.dedup();
-        fences
-    }
-
-    fn of(&self, owner: Owner, kept: Option<&Record>) -> impl Iterator<Item = (Told, Fence)> {
-        let owner = owner.as_u128();
-        let begin = self.of_owners.partition_point(|(other, _)| *other < owner);
-        let own = self.of_owners[begin..].iter().take_while(move |(other, _)| *other == owner);
-        // One that nobody tells is the smallest that is left, which hinders least what comes after it.
-        // It is not one that a lock is called with: those are tried, too.
-        let untold = move |mut fence: Fence| {
-            while self.of_owners.binary_search(&(owner, fence)).is_ok() {
-                fence = fence.next();
-            }
-            (Told::Nowhere, fence)
-        };
-        let larger = kept.map(|record| untold(record.lock.fence.next()));
-        own.map(|(_, fence)| (Told::ByOwner, *fence))
-            .chain(self.of_priors.iter().map(|(attempt, fence)| (Told::AsPrior(*attempt), *fence)))
-            .chain(larger)
-            .chain([untold(Fence::default())])
-    }
 }

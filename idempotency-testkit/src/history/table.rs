@@ -9,12 +9,15 @@ use super::search::Op;
 use crate::call::{Answer, Call};
 
 /// How many of the calls placed before are shown.
-const SHOWN: usize = 12;
+const PLACED: usize = 12;
+/// How many of the others that ran at the time.
+const OTHERS: usize = 16;
 
 /// The calls around one that cannot be placed, by time and client.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     rows: Vec<[String; 6]>,
+    placed_before: usize,
     left_out: usize,
 }
 
@@ -23,11 +26,18 @@ const TITLES: [&str; 6] = ["place", "sent", "answered", "client", "call", "answe
 impl Table {
     /// The last calls of `order`, all that ran with `blocked`, and itself.
     pub(super) fn around(history: &History, begun: &[Op<'_>], blocked: &Op<'_>, order: &[usize]) -> Self {
-        let left_out = order.len().saturating_sub(SHOWN);
+        let placed_before = order.len().saturating_sub(PLACED);
         let place = |index: usize| order.iter().position(|placed| *placed == index);
+        let (mut others, mut left_out) = (0, 0);
         let shown = |op: &&Op<'_>| match place(op.index) {
-            Some(place) => place >= left_out,
-            None => op.index == blocked.index || op.answered > blocked.sent,
+            Some(place) => place >= placed_before,
+            None if op.index == blocked.index => true,
+            None => {
+                let ran = op.sent < blocked.answered && op.answered > blocked.sent;
+                others += usize::from(ran);
+                left_out += usize::from(ran && others > OTHERS);
+                ran && others <= OTHERS
+            }
         };
         let shown: Vec<&Op<'_>> = begun.iter().filter(shown).collect();
         let start = shown.first().map_or(blocked.index, |op| op.index);
@@ -46,10 +56,10 @@ impl Table {
                 answered.map_or_else(|| "–".into(), |(_, at)| time(at)),
                 recorded.client.to_string(),
                 asked(recorded),
-                op.answer.map_or_else(|| "no answer by then".into(), told),
+                op.answer.map_or_else(|| "no answer".into(), told),
             ]
         });
-        Self { rows: rows.collect(), left_out }
+        Self { rows: rows.collect(), placed_before, left_out }
     }
 }
 
@@ -84,8 +94,8 @@ fn short(owner: idempotency_core::Owner) -> String {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.left_out > 0 {
-            writeln!(f, "  … {} calls placed before these", self.left_out)?;
+        if self.placed_before > 0 {
+            writeln!(f, "  … {} calls placed before these", self.placed_before)?;
         }
         let titles = TITLES.map(String::from);
         let mut widths = [0; 6];
@@ -97,6 +107,9 @@ impl fmt::Display for Table {
         for row in [&titles].into_iter().chain(&self.rows) {
             let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             writeln!(f, "  {}", cells.join("  ").trim_end())?;
+        }
+        if self.left_out > 0 {
+            writeln!(f, "  … and {} more calls that ran then", self.left_out)?;
         }
         Ok(())
     }

@@ -52,6 +52,9 @@ pub struct Impossible {
     /// The number of the event with which the history is impossible, among all sendings and answers
     /// from 0: without it, and all that came later, there is an order.
     pub at: usize,
+    /// Whether that is so; if not, finding it would have taken too long, and `at` is the event that no
+    /// order gets past, given what was answered later.
+    pub is_smallest: bool,
     /// The call that was answered then, and cannot be placed.
     pub call: Recorded,
     /// An order of the calls before it that explains their answers, as indices into
@@ -63,19 +66,17 @@ pub struct Impossible {
 }
 
 impl Impossible {
-    pub(super) fn new(history: &History, key: usize, at: usize, begun: &[Op<'_>], blocked: Option<&Blocked>) -> Self {
-        // The search that showed it impossible came to this event, so it has something to show.
-        let nothing = || Blocked { op: begun.len() - 1, order: Vec::new(), belief: crate::belief::Belief::default() };
-        let blocked = blocked.cloned().unwrap_or_else(nothing);
+    pub(super) fn new(history: &History, key: usize, at: (usize, bool), begun: &[Op<'_>], blocked: &Blocked) -> Self {
         let op = &begun[blocked.op];
         let found = op.answer.cloned().unwrap_or(crate::call::Answer::Found(None));
         Self {
             key: history.keys[key].clone(),
-            at,
+            at: at.0,
+            is_smallest: at.1,
             call: history.calls[op.index].clone(),
             broken: blocked.belief.broken(op.call, op.window, &found),
             table: Table::around(history, begun, op, &blocked.order),
-            placed: blocked.order,
+            placed: blocked.order.clone(),
         }
     }
 

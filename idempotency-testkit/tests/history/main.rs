@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic, in its helpers too")]
 
 mod brute;
+mod clocks;
 mod hand;
+mod loads;
 mod naive;
 mod random;
 mod rules;

@@ -48,7 +48,7 @@ fn goes_on(kept: &Kept, left: &[&Recorded], fences: &[Fence]) -> bool {
     let answered = left.iter().filter(|call| is_answered(call));
     let Some(urgent) = answered.min_by_key(|call| call.answered) else { return true };
     let (Some((first_answer, _)), Some(carried_out)) = (urgent.answered, urgent.carried_out) else { return false };
-    // What happens before it cannot be later on the store's clock.
+    // What happens before it cannot be later on the store's clock, nor before what that has come to.
     let end = carried_out.to;
     for (at, call) in left.iter().enumerate().filter(|(_, call)| call.sent < first_answer) {
         let rest: Vec<&Recorded> = left[..at].iter().chain(&left[at + 1..]).copied().collect();
@@ -63,7 +63,7 @@ fn goes_on(kept: &Kept, left: &[&Recorded], fences: &[Fence]) -> bool {
         }
         let mut tried: Vec<Kept> = Vec::new();
         let given = if matches!(call.call, Call::Acquire(_)) { fences } else { &fences[..1] };
-        for now in call.sent_at.as_micros()..=end.as_micros().max(call.sent_at.as_micros()) {
+        for now in call.sent_at.max(kept.clock).as_micros()..=end.as_micros() {
             for fence in given {
                 for (_, mut next) in kept.ways(&call.call, Timestamp::from_micros(now), *fence) {
                     next.clock = kept.clock;

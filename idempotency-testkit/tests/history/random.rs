@@ -55,6 +55,8 @@ struct Running {
 pub(crate) struct Shape {
     pub(crate) calls: usize,
     pub(crate) keys: usize,
+    /// How many calls run at once, at the most.
+    pub(crate) running: usize,
     /// One answer in so many is lost; none for 0.
     pub(crate) lost: usize,
     /// Whether it is known when each call was carried out.
@@ -75,7 +77,7 @@ pub(crate) fn history(dice: &mut Dice, shape: Shape) -> History {
             store.clock().advance(micros(dice.pick(&[1, 3, 5, 20])));
         }
         let now = store.clock().now();
-        if left > 0 && (running.is_empty() || running.len() < 4 && dice.one_in(2)) {
+        if left > 0 && (running.is_empty() || running.len() < shape.running && dice.one_in(2)) {
             left -= 1;
             let key = keys[dice.below(keys.len())].clone();
             let call = call(dice, &mut claims, &locks);
