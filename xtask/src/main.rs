@@ -9,6 +9,7 @@ mod failure;
 mod features;
 mod metadata;
 mod msrv;
+mod mutants;
 mod shell;
 mod system;
 mod test;
@@ -50,6 +51,13 @@ const COMMANDS: &[Command] = &[
                 fail under PERCENT (95 if not given). --html writes a page to look at.\n\
                 --ptrace and --llvm-cov measure in another way, to compare.",
         run: coverage::run,
+    },
+    Command {
+        name: "mutants",
+        usage: "[-- ARGS]",
+        about: "Change idempotency-core in one place at a time and see that its tests notice;\n\
+                ARGS go to cargo-mutants, such as `--file '*/moves.rs'`.",
+        run: mutants::run,
     },
     Command {
         name: "bench",
