@@ -1,7 +1,7 @@
 //! Leases are renewed, whatever the store and the run do meanwhile.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -229,6 +229,33 @@ async fn a_lock_that_another_took_is_told_at_the_next_renewal() {
         Ok::<_, Error>(attempt.lost().await == LeaseLost::Taken && attempt.clone().is_lost().is_some())
     });
     assert!(lost.await.unwrap().into_inner());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_tried_no_longer_once_its_run_has_ended() {
+    let (store, handle) = faulty();
+    store.always(Method::Extend, Fault::DOWN);
+    let _ = start(&handle, &KEY, LEASE / 2, 1).await.unwrap();
+    let tried = store.count(Method::Extend);
+    assert!(tried > 0);
+    sleep(LONG).await;
+    assert_eq!(store.count(Method::Extend), tried);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_has_finished_is_not_told_that_its_own_end_took_the_lock() {
+    let (store, handle) = faulty();
+    // The result is stored, but nobody is told: to a renewal the lock is gone.
+    store.always(Method::Store, Fault::HangsAfter);
+    let kept = OnceLock::new();
+    let outcome = handle.call(&KEY).run(async |attempt| {
+        kept.set(attempt).unwrap();
+        Ok::<u32, Error>(1)
+    });
+    assert!(matches!(outcome.await.unwrap().how(), How::Unrecorded(_)));
+    settle_down(&handle).await;
+    assert!(store.count(Method::Extend) > 0);
+    assert_eq!(kept.get().unwrap().is_lost(), None);
 }
 
 #[test]
