@@ -192,14 +192,17 @@ async fn a_call_may_run_longer_than_its_handle_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_shorter_than_a_third_of_its_longest_lease_still_ends() {
+async fn a_lease_that_may_not_be_renewed_once_is_lost_when_it_is_over() {
     let (store, handle) = faulty();
-    let handle = handle.with_max_run(SECOND).unwrap();
-    let outcome = handle.call(&KEY).run(async |attempt| {
-        assert_eq!(timeout(LONG, attempt.lost()).await, Ok(LeaseLost::RanTooLong));
-        Ok::<_, Error>(store.count(Method::Extend))
-    });
-    assert_eq!(*outcome.await.unwrap(), 0);
+    for max_run in [SECOND, LEASE / 3] {
+        let handle = handle.clone().with_max_run(max_run).unwrap();
+        let key = key_of(&format!("{max_run:?}"));
+        let outcome = handle.call(&key).run(async |attempt| {
+            assert_eq!(timeout(LONG, attempt.lost()).await, Ok(LeaseLost::RanTooLong));
+            Ok::<_, Error>(store.count(Method::Extend))
+        });
+        assert_eq!(*outcome.await.unwrap(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,6 +232,31 @@ async fn a_lock_that_another_took_is_told_at_the_next_renewal() {
         Ok::<_, Error>(attempt.lost().await == LeaseLost::Taken && attempt.clone().is_lost().is_some())
     });
     assert!(lost.await.unwrap().into_inner());
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_short_runs_there_are_one_task_renews_for_them_and_ends_after_them() {
+    let (_, handle) = faulty();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for n in 0..100 {
+        let _ = run(&handle, &key_of(&n.to_string()), n).await.unwrap();
+    }
+    assert_eq!(tasks(), 1);
+    sleep(LEASE).await;
+    assert_eq!(tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_while_all_are_being_renewed_takes_no_other_with_it() {
+    let (store, handle) = faulty();
+    store.next(Method::Extend, [Fault::Late(SECOND), Fault::Late(SECOND)]);
+    let other = start(&handle, &key_of("other"), LEASE / 3 + SECOND / 2, 1);
+    let running = start(&handle, &KEY, LEASE * 5, 1);
+    sleep(LEASE / 3 + SECOND / 4).await;
+    assert_eq!(store.count(Method::Extend), 2);
+    assert!(matches!(other.await.unwrap().how(), How::Executed));
+    held_for(&handle, LEASE * 4).await;
+    assert!(matches!(running.await.unwrap().how(), How::Executed));
 }
 
 #[tokio::test(start_paused = true)]
