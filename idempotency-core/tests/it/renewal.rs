@@ -227,7 +227,7 @@ async fn a_lock_that_another_took_is_told_at_the_next_renewal() {
     let lost = handle.call(&KEY).run(async |attempt| {
         // As after a failover that forgot the lock.
         store.tamper(&KEY, |record| record.lock.fence = record.lock.fence.next());
-        assert_eq!(attempt.lost().await, LeaseLost::Taken);
+        assert_eq!((attempt.lost().await, attempt.lease_remaining()), (LeaseLost::Taken, Duration::ZERO));
         // Whoever asks later is told, too.
         Ok::<_, Error>(attempt.lost().await == LeaseLost::Taken && attempt.clone().is_lost().is_some())
     });
