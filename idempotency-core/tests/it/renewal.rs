@@ -66,6 +66,25 @@ async fn three_of_four_renewals_fail_and_the_lock_is_held_for_many_leases() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_back_a_tenth_of_the_lease_before_its_end_is_back_in_time() {
+    let (store, handle) = faulty();
+    store.always(Method::Extend, Fault::DOWN);
+    let held: Vec<_> = (0..20)
+        .map(|n| {
+            handle.call(&key_of(&n.to_string())).spawn(async |attempt| {
+                sleep(LEASE * 2).await;
+                Ok::<_, Error>(attempt.is_lost().is_none())
+            })
+        })
+        .collect();
+    sleep(LEASE * 9 / 10 - SECOND / 10).await;
+    store.heal();
+    for held in held {
+        assert!(*held.await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renewal_that_hangs_does_not_lose_the_lock() {
     let (store, handle) = faulty();
     for _ in 0..100 {
