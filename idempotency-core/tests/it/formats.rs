@@ -79,18 +79,20 @@ fn a_content_has_the_number_it_always_had() {
         }
     }
     let kinds = (Kind::Unit, Kind::Newtype(1), Kind::Tuple(2, 3), Kind::Struct { field: 4 }, Kind::LastUnit);
+    let newtypes: Vec<_> = (0..8).map(Kind::Newtype).collect();
     let integers = (-1i8, -2i16, -3i32, -4i64, -5i128, 1u8, 2u16, 3u32, 4u64, 5u128);
     let scalars = (true, 'c', 0.5f32, 0.25f64, "longer than eight", Raw(b"bytes"), ());
     let named = (Unit, Newtype(1), Tuple(2, 3), None::<u8>, Some(4u8));
     let parts = (vec![1u8, 2], BTreeMap::from([("a", 1u8), ("b", 2)]));
     // Of two faces, the one that is stored.
     let faces = std::net::Ipv4Addr::LOCALHOST;
-    let all: [&dyn erased_serde::Serialize; 6] = [&kinds, &integers, &scalars, &named, &parts, &faces];
+    let all: [&dyn erased_serde::Serialize; 7] = [&kinds, &newtypes, &integers, &scalars, &named, &parts, &faces];
     assert_eq!(all.map(|value| format!("{:016x}", content_of(value))), CONTENTS);
 }
 
-const CONTENTS: [&str; 6] = [
+const CONTENTS: [&str; 7] = [
     "7400ac7494093bd5",
+    "74fff314272b3acf",
     "58cacb994c6933d3",
     "df1ad17e7db32d8e",
     "a33113dabfe31dbc",
