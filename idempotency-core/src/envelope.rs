@@ -21,8 +21,8 @@ const VERSION: u8 = 1;
 /// Magic, version, and the content's length.
 const HEAD: usize = 4 + 1 + 4;
 const CHECKSUM: usize = 4;
-/// No record comes near it: results have 64 MiB at the most.
-const CONTENT_LIMIT: usize = (1 << 30) + (1 << 16);
+/// No content comes near it, as the value stands apart: a damaged length cannot ask for more.
+const CONTENT_LIMIT: usize = 1 << 20;
 
 /// Bytes that are not the record they should be. Nothing of their content is shown.
 #[derive(Debug, thiserror::Error)]

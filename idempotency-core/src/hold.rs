@@ -59,7 +59,7 @@ impl<'a> Asking<'a> {
     pub(crate) async fn answer(&mut self, limit: Duration) -> Result<(Acquired, Instant), StoreError> {
         match self.answer_once(limit / TRIES).await {
             // Apart, so that a call that is answered at once does not carry the room for it.
-            Err(error) if error.is_passing() => Box::pin(self.answer_again(error, limit)).await,
+            Err(error) => Box::pin(self.answer_again(error, limit)).await,
             answer => answer,
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::codec::{self, AnyCodec, Codec, Replay, Unencodable};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::lock::{Claim, Effect, Owner, defaults};
+use crate::lock::{Claim, Effect, defaults};
 use crate::moves::{Acquired, Grant, Held};
 use crate::record::{Completion, Omitted, Prior};
 use crate::store::IdempotencyStore;
@@ -57,13 +57,12 @@ impl<'a, S: IdempotencyStore + ?Sized> Settling<'a, S> {
         // An operator's word must not be forgotten before what it is about: a duplicate that came
         // later would run.
         let remembered = found.now.until(found.record.forgotten_at());
-        // The operator need not know the request: the record does.
+        // The operator need not know the request: the record does. Its policy stays, whatever a claim that
+        // settles says.
         let claim = Claim {
-            owner: Owner::random(),
             settles: true,
             lease,
             unknown_retention: remembered.max(defaults::UNKNOWN_RETENTION),
-            on_unknown: found.record.on_unknown,
             context: found.record.context,
             attributes: found.record.attributes,
             ..Claim::new(found.record.fingerprint)

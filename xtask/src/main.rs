@@ -10,6 +10,7 @@ mod features;
 mod flakes;
 mod metadata;
 mod msrv;
+mod mutants;
 mod mutants_caught;
 mod shell;
 mod system;
@@ -59,6 +60,13 @@ const COMMANDS: &[Command] = &[
                 fail under PERCENT (95 if not given). --html writes a page to look at.\n\
                 --ptrace and --llvm-cov measure in another way, to compare.",
         run: coverage::run,
+    },
+    Command {
+        name: "mutants",
+        usage: "[-- ARGS]",
+        about: "Change idempotency-core in one place at a time and see that its tests notice;\n\
+                ARGS go to cargo-mutants, such as `--file '*/moves.rs'`.",
+        run: mutants::run,
     },
     Command {
         name: "bench",

@@ -29,10 +29,15 @@ pub(crate) fn shown(command: &Command) -> String {
 /// Shows the command, runs it, and fails if it does. `advice` is what the user
 /// is told to do then.
 pub(crate) fn run(command: &mut Command, advice: &str) -> Outcome {
+    run_to(command, &[], advice)
+}
+
+/// As [`run`], where these statuses too are no failure.
+pub(crate) fn run_to(command: &mut Command, also: &[i32], advice: &str) -> Outcome {
     let line = shown(command);
     eprintln!("+ {line}");
     let status = command.status().map_err(|error| not_started(&line, &error))?;
-    if status.success() {
+    if status.success() || status.code().is_some_and(|code| also.contains(&code)) {
         return Ok(());
     }
     Err(Failure::new(format!("`{line}` failed ({status})")).advise(advice))

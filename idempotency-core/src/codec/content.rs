@@ -16,16 +16,9 @@ pub(super) fn content_of<T: Serialize + ?Sized>(value: &T) -> u64 {
     value.serialize(Reader).unwrap_or_default()
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the value does not serialize")]
 struct Unread;
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the value does not serialize")
-    }
-}
-
-impl std::error::Error for Unread {}
 
 impl ser::Error for Unread {
     fn custom<T: fmt::Display>(_: T) -> Self {

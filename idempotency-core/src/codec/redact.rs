@@ -31,6 +31,7 @@ mod tests {
             ("unknown variant `4111`, expected `Paid` or `Declined`", "unknown variant, expected `Paid` or `Declined`"),
             ("missing field `fee` at line 1", "missing field `fee`"),
             ("card 4111 is expired", "the type itself refuses it"),
+            ("card 4111 is expired, expected 5222", "the type itself refuses it"),
         ] {
             assert_eq!(redacted(message), kept);
         }

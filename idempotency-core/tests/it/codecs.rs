@@ -93,6 +93,44 @@ async fn a_transform_hides_the_value_and_another_codec_is_named() {
 
 #[cfg(feature = "json")]
 #[tokio::test(start_paused = true)]
+async fn json_goes_through_a_transform_too() {
+    let (_, handle) = faulty();
+    let sealing = handle.clone().with_codec(Transformed::new(idempotency_core::Json, Sealed(false)));
+    assert!(matches!(give(&sealing, vec![1u8, 2]).await.unwrap().how(), How::Executed));
+    assert_eq!(*give(&sealing, Vec::<u8>::new()).await.unwrap(), [1, 2]);
+    let told = told_without_a_run::<Vec<u8>>(&handle.with_codec(idempotency_core::Json)).await.to_string();
+    assert!(told.contains("`xor1(json)`") && told.contains("by `json`"), "{told}");
+}
+
+/// Adds a byte that no value reads.
+#[cfg(feature = "json")]
+#[derive(Debug)]
+struct Padded;
+
+#[cfg(feature = "json")]
+impl Transform for Padded {
+    fn id(&self) -> &str {
+        "padded"
+    }
+    fn seal(&self, _: &Key, plain: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok([plain, b"0"].concat())
+    }
+    fn open(&self, _: &Key, sealed: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(sealed.to_vec())
+    }
+}
+
+#[cfg(feature = "json")]
+#[tokio::test(start_paused = true)]
+async fn json_with_bytes_left_over_is_an_error() {
+    let (_, handle) = faulty();
+    let padded = handle.with_codec(Transformed::new(idempotency_core::Json, Padded));
+    let first = give(&padded, "text".to_owned()).await.unwrap();
+    assert!(matches!(first.how(), How::Unrecorded(Unrecorded::NotEncodable(_))), "{:?}", first.how());
+}
+
+#[cfg(feature = "json")]
+#[tokio::test(start_paused = true)]
 async fn json_reads_what_changed_its_shape_and_values_that_describe_themselves() {
     #[derive(Debug, serde::Serialize, serde::Deserialize)]
     struct Shrunk {

@@ -186,7 +186,8 @@ fn a_defective_writers_content_is_said_to_be_so() {
     let good = content_of(&released());
     assert_eq!(decode(&KEY, &sealed(&KEY, &good)).unwrap(), released());
     let left_over = sealed(&KEY, &[&good[..], &[0]].concat());
-    assert!(matches!(decode(&KEY, &left_over), Err(Damage::Length { .. })));
+    let Err(Damage::Length { expected, found }) = decode(&KEY, &left_over) else { panic!("a byte more was not found") };
+    assert_eq!((expected, found), (good.len(), good.len() + 1));
     let cut = sealed(&KEY, &good[..good.len() - 1]);
     assert!(matches!(decode(&KEY, &cut), Err(Damage::Content(_))));
     // The policy is the byte after fingerprint (33), owner (1), fence (1), attempt (1) and prior (1).

@@ -117,6 +117,7 @@ fn the_width_of_a_number_does_not_count() {
         assert_eq!(other, seven);
     }
     assert_eq!(of(&-7i8), of(&-7i128));
+    assert_eq!(of(&0i8), of(&0u8));
     assert_eq!(of(&0.5f32), of(&0.5f64));
     assert_ne!(of(&7), of(&-7));
     assert_ne!(of(&7), of(&7.0));
@@ -149,6 +150,11 @@ fn contents_that_read_alike_when_joined_carelessly_differ() {
     assert_ne!(of(&BTreeMap::from([("a", 1)])), of(&[("a", 1)]));
     assert_eq!(of("x"), of(&'x'));
     assert_eq!(of(&Newtype(5)), of(&5));
+}
+
+#[test]
+fn what_has_a_face_for_people_counts_by_that() {
+    assert_eq!(of(&std::net::Ipv4Addr::LOCALHOST), of("127.0.0.1"));
 }
 
 #[test]

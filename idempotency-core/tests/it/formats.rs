@@ -2,11 +2,12 @@
 //!
 //! If one of these fails, do not change the literal: keep reading the old format beside the new one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use idempotency_core::{
     Attributes, Completion, Context, Ended, Error, Fence, Fingerprint, Lock, OnUnknown, Owner, Prior, Record, State,
-    Timestamp, envelope,
+    Timestamp, content_of, envelope,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,51 @@ fn a_record_has_the_bytes_it_always_had() {
 
 const RUNNING: &str = "6964656d016d000000010707070707070707070707070707070707070707070707070707070707070707fefefffffffffffffffffffffffffffffffd01401e18240a0600030102fd00401e18240a060005010601fd02401e18240a0600000103632d310106736f757263650377656200090101000200d9130983";
 const COMPLETED: &str = "6964656d016f000000010707070707070707070707070707070707070707070707070707070707070707fefefffffffffffffffffffffffffffffffd01401e18240a0600030102fd00401e18240a060005010601fd02401e18240a0600000103632d310106736f757263650377656203090a0076616c7565c4ae3892";
+
+/// A number of another kind, name or place than was written is told by this number alone.
+#[test]
+fn a_content_has_the_number_it_always_had() {
+    #[derive(Serialize)]
+    enum Kind {
+        Unit,
+        Newtype(u8),
+        Tuple(u8, u8),
+        Struct { field: u8 },
+        LastUnit,
+    }
+    #[derive(Serialize)]
+    struct Unit;
+    #[derive(Serialize)]
+    struct Newtype(u8);
+    #[derive(Serialize)]
+    struct Tuple(u8, u8);
+    struct Raw(&'static [u8]);
+    impl Serialize for Raw {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_bytes(self.0)
+        }
+    }
+    let kinds = (Kind::Unit, Kind::Newtype(1), Kind::Tuple(2, 3), Kind::Struct { field: 4 }, Kind::LastUnit);
+    let newtypes: Vec<_> = (0..8).map(Kind::Newtype).collect();
+    let integers = (-1i8, -2i16, -3i32, -4i64, -5i128, 1u8, 2u16, 3u32, 4u64, 5u128);
+    let scalars = (true, 'c', 0.5f32, 0.25f64, "longer than eight", Raw(b"bytes"), ());
+    let named = (Unit, Newtype(1), Tuple(2, 3), None::<u8>, Some(4u8));
+    let parts = (vec![1u8, 2], BTreeMap::from([("a", 1u8), ("b", 2)]));
+    // Of two faces, the one that is stored.
+    let faces = std::net::Ipv4Addr::LOCALHOST;
+    let all: [&dyn erased_serde::Serialize; 7] = [&kinds, &newtypes, &integers, &scalars, &named, &parts, &faces];
+    assert_eq!(all.map(|value| format!("{:016x}", content_of(value))), CONTENTS);
+}
+
+const CONTENTS: [&str; 7] = [
+    "7400ac7494093bd5",
+    "74fff314272b3acf",
+    "58cacb994c6933d3",
+    "df1ad17e7db32d8e",
+    "a33113dabfe31dbc",
+    "6452188f564ba74b",
+    "ae2914969a05ecb2",
+];
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Answer {

@@ -66,6 +66,21 @@ async fn a_store_that_panics_before_it_gives_its_future_costs_nobody_a_value() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_that_is_said_to_be_over_is_made_anew_once_and_no_more() {
+    let (store, handle) = faulty();
+    store.ended(1);
+    assert!(matches!(run(&handle, &KEY, 7).await.unwrap().how(), How::Executed));
+    assert_eq!(store.calls(), [Method::Acquire, Method::Acquire, Method::Store]);
+    let (store, handle) = faulty();
+    store.ended(2);
+    match run(&handle, &KEY, 7).await {
+        Err(Error::Store { source, .. }) => assert_eq!(source.kind(), StoreErrorKind::Internal),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.calls(), [Method::Acquire; 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_any_three_faults_of_a_claim_the_key_is_done_or_free_or_in_doubt() {
     let second = Duration::from_secs(1);
     let lasting = [

@@ -27,6 +27,7 @@ mod run_cut_off;
 mod settings;
 mod settling_races;
 mod several_runtimes;
+mod shown;
 mod store_faults;
 mod unknown_policies;
 mod values;

@@ -116,6 +116,7 @@ async fn a_result_read_by_get_is_kept_too_and_all_else_goes_through() {
     let cache = NearCache::new(store.clone(), 0, MINUTE).unwrap();
     assert!(cache.guarantees().await.is_ok() && cache.purge(1).await.is_ok());
     assert_eq!((cache.stats().await.unwrap().completed, cache.list(None, 5).await.unwrap().records.len()), (1, 1));
+    assert_eq!(store.count(Method::Other), 4);
     drop(cache.watch(&KEY));
     assert!(NearCache::new(store, 0, Duration::ZERO).is_err());
 }

@@ -1,7 +1,7 @@
 //! Leases are renewed, whatever the store and the run do meanwhile.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -62,6 +62,25 @@ async fn three_of_four_renewals_fail_and_the_lock_is_held_for_many_leases() {
         let running = start(&handle, &KEY, LEASE * 20, 1);
         held_for(&handle, LEASE * 20 - SECOND).await;
         assert!(matches!(running.await.unwrap().how(), How::Executed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_back_a_tenth_of_the_lease_before_its_end_is_back_in_time() {
+    let (store, handle) = faulty();
+    store.always(Method::Extend, Fault::DOWN);
+    let held: Vec<_> = (0..20)
+        .map(|n| {
+            handle.call(&key_of(&n.to_string())).spawn(async |attempt| {
+                sleep(LEASE * 2).await;
+                Ok::<_, Error>(attempt.is_lost().is_none())
+            })
+        })
+        .collect();
+    sleep(LEASE * 9 / 10 - SECOND / 10).await;
+    store.heal();
+    for held in held {
+        assert!(*held.await.unwrap());
     }
 }
 
@@ -192,14 +211,17 @@ async fn a_call_may_run_longer_than_its_handle_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_shorter_than_a_third_of_its_longest_lease_still_ends() {
+async fn a_lease_that_may_not_be_renewed_once_is_lost_when_it_is_over() {
     let (store, handle) = faulty();
-    let handle = handle.with_max_run(SECOND).unwrap();
-    let outcome = handle.call(&KEY).run(async |attempt| {
-        assert_eq!(timeout(LONG, attempt.lost()).await, Ok(LeaseLost::RanTooLong));
-        Ok::<_, Error>(store.count(Method::Extend))
-    });
-    assert_eq!(*outcome.await.unwrap(), 0);
+    for max_run in [SECOND, LEASE / 3] {
+        let handle = handle.clone().with_max_run(max_run).unwrap();
+        let key = key_of(&format!("{max_run:?}"));
+        let outcome = handle.call(&key).run(async |attempt| {
+            assert_eq!(timeout(LONG, attempt.lost()).await, Ok(LeaseLost::RanTooLong));
+            Ok::<_, Error>(store.count(Method::Extend))
+        });
+        assert_eq!(*outcome.await.unwrap(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,11 +246,63 @@ async fn a_lock_that_another_took_is_told_at_the_next_renewal() {
     let lost = handle.call(&KEY).run(async |attempt| {
         // As after a failover that forgot the lock.
         store.tamper(&KEY, |record| record.lock.fence = record.lock.fence.next());
-        assert_eq!(attempt.lost().await, LeaseLost::Taken);
+        assert_eq!((attempt.lost().await, attempt.lease_remaining()), (LeaseLost::Taken, Duration::ZERO));
         // Whoever asks later is told, too.
         Ok::<_, Error>(attempt.lost().await == LeaseLost::Taken && attempt.clone().is_lost().is_some())
     });
     assert!(lost.await.unwrap().into_inner());
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_short_runs_there_are_one_task_renews_for_them_and_ends_after_them() {
+    let (_, handle) = faulty();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for n in 0..100 {
+        let _ = run(&handle, &key_of(&n.to_string()), n).await.unwrap();
+    }
+    assert_eq!(tasks(), 1);
+    sleep(LEASE).await;
+    assert_eq!(tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_while_all_are_being_renewed_takes_no_other_with_it() {
+    let (store, handle) = faulty();
+    store.next(Method::Extend, [Fault::Late(SECOND), Fault::Late(SECOND)]);
+    let other = start(&handle, &key_of("other"), LEASE / 3 + SECOND / 2, 1);
+    let running = start(&handle, &KEY, LEASE * 5, 1);
+    sleep(LEASE / 3 + SECOND / 4).await;
+    assert_eq!(store.count(Method::Extend), 2);
+    assert!(matches!(other.await.unwrap().how(), How::Executed));
+    held_for(&handle, LEASE * 4).await;
+    assert!(matches!(running.await.unwrap().how(), How::Executed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_tried_no_longer_once_its_run_has_ended() {
+    let (store, handle) = faulty();
+    store.always(Method::Extend, Fault::DOWN);
+    let _ = start(&handle, &KEY, LEASE / 2, 1).await.unwrap();
+    let tried = store.count(Method::Extend);
+    assert!(tried > 0);
+    sleep(LONG).await;
+    assert_eq!(store.count(Method::Extend), tried);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_has_finished_is_not_told_that_its_own_end_took_the_lock() {
+    let (store, handle) = faulty();
+    // The result is stored, but nobody is told: to a renewal the lock is gone.
+    store.always(Method::Store, Fault::HangsAfter);
+    let kept = OnceLock::new();
+    let outcome = handle.call(&KEY).run(async |attempt| {
+        kept.set(attempt).unwrap();
+        Ok::<u32, Error>(1)
+    });
+    assert!(matches!(outcome.await.unwrap().how(), How::Unrecorded(_)));
+    settle_down(&handle).await;
+    assert!(store.count(Method::Extend) > 0);
+    assert_eq!(kept.get().unwrap().is_lost(), None);
 }
 
 #[test]

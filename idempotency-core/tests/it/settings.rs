@@ -120,6 +120,18 @@ async fn the_longest_and_the_shortest_times_do_not_overflow() {
 }
 
 #[test]
+fn the_defaults_and_bounds_are_those_that_are_written_down() {
+    let minute = Duration::from_secs(60);
+    let (hour, day) = (minute * 60, minute * 60 * 24);
+    assert_eq!((defaults::LEASE, defaults::RETENTION, defaults::UNKNOWN_RETENTION), (minute / 2, day, day * 30));
+    assert_eq!((defaults::MAX_RUN, defaults::STORE_LIMIT, defaults::RESULT_LIMIT), (hour, minute / 12, 1 << 20));
+    assert_eq!((SHORTEST, LONGEST), (Duration::from_millis(1), day * 366 * 100));
+    // However large a result may be, not over 64 MiB.
+    let largest = faulty().1.with_result_limit(usize::MAX);
+    assert!(format!("{largest:?}").contains("result_limit: 67108864,"), "{largest:?}");
+}
+
+#[test]
 fn attributes_have_at_most_1024_bytes_together_and_no_control_characters() {
     let most = Attributes::default().with("name", "x".repeat(510)).unwrap().with("more", "y".repeat(506)).unwrap();
     assert_eq!(most.get("name").map(str::len), Some(510));

@@ -144,7 +144,13 @@ async fn a_hung_store_never_holds_back_a_finished_operation() {
         let began = Instant::now();
         let outcome = run(&handle, &KEY, 7).await.unwrap();
         assert!(began.elapsed() <= LIMIT + Duration::from_millis(2), "{:?}", began.elapsed());
-        assert!(matches!(outcome.how(), How::Unrecorded(Unrecorded::Store(_))), "{outcome:?}");
+        match outcome.how() {
+            How::Unrecorded(Unrecorded::Store(error)) => {
+                assert_eq!((error.kind(), error.operation()), (StoreErrorKind::InDoubt, "store_result"));
+                assert!(error.to_string().ends_with("it is asked on in the background"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
         assert_eq!(outcome.into_inner(), 7);
         // Long after the first lease, which is kept renewed meanwhile, the store recovers.
         sleep(LEASE * 3).await;

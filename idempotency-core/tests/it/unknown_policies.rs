@@ -4,8 +4,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use idempotency_core::{
-    Bincode, CodecError, Completion, Error, Grant, How, Idempotency, InvalidCall, NotReplayable, Omitted, OnUnknown,
-    SettleError, State, Status, StoreExt,
+    Acquired, Bincode, Claim, CodecError, Completion, Effect, Error, Grant, How, Idempotency, IdempotencyStore,
+    InvalidCall, NotReplayable, Omitted, OnUnknown, SettleError, State, Status, StoreExt,
 };
 use tokio::time::{sleep, timeout};
 
@@ -78,7 +78,8 @@ async fn settled_as_without_effect_the_key_runs_untold() {
     assert_eq!(settling.prior().attempt, 1);
     let Grant { attempt, lock, .. } = settling.grant();
     assert!(attempt == 2 && lock.fence > settling.prior().fence);
-    // Under the operator's own lock meanwhile.
+    // Under the operator's own lock meanwhile, for as long as was said.
+    sleep(Duration::from_secs(599)).await;
     assert!(matches!(run(&handle, &KEY, 2).await, Err(Error::InProgress { attempt: 2, .. })));
     settling.had_no_effect().await.unwrap();
     let next = run(&handle, &KEY, 3).await.unwrap();
@@ -119,6 +120,30 @@ async fn what_is_settled_is_remembered_as_long_as_the_unknown_attempt_would_have
         let refused = run(&handle, &KEY, 2).await;
         assert!(matches!(refused, Err(Error::NotReplayable { .. } | Error::OutcomeUnknown { .. })), "{refused:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_who_cannot_tell_does_not_have_it_forgotten_earlier() {
+    let year = Duration::from_secs(365 * 24 * 60 * 60);
+    let (store, handle) = unknown(OnUnknown::Refuse).await;
+    // A later attempt, without an effect, asked for longer.
+    let claim = Claim { settles: true, unknown_retention: year, ..Claim::new(KEY.fingerprint()) };
+    let Acquired::Acquired(grant) = store.acquire_lock(&KEY, &claim).await.unwrap() else { panic!("no lock") };
+    store.release_lock(&KEY, &grant.lock, Effect::None).await.unwrap();
+    store.settle(&KEY, LEASE).await.unwrap().is_still_unknown().await.unwrap();
+    sleep(year - LEASE).await;
+    assert!(matches!(run(&handle, &KEY, 2).await, Err(Error::OutcomeUnknown { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_still_says_where_it_came_from() {
+    let (store, handle) = faulty();
+    let call = handle.call(&KEY).correlation_id("c-1").attribute("source", "web");
+    assert!(call.run(async |_| Err::<u32, _>(Failed::TimedOut)).await.is_err());
+    store.settle(&KEY, LEASE).await.unwrap().had_its_effect_with(Bincode, &7u32).await.unwrap();
+    let again = run(&handle, &KEY, 2).await.unwrap();
+    let origin = again.origin().unwrap();
+    assert_eq!((origin.context.correlation_id(), origin.attributes.get("source")), (Some("c-1"), Some("web")));
 }
 
 #[tokio::test(start_paused = true)]

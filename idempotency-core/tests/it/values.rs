@@ -105,6 +105,19 @@ async fn a_value_over_the_limit_is_the_callers_and_the_fact_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_as_large_as_the_limit_is_kept() {
+    let (_, handle) = faulty();
+    let value = "x".repeat(2 << 20);
+    let over = give(&handle, value.clone()).await.unwrap();
+    let How::Unrecorded(Unrecorded::TooLarge { bytes, .. }) = *over.how() else { panic!("{:?}", over.how()) };
+    for (limit, kept) in [(bytes - 1, false), (bytes, true)] {
+        let (_, handle) = faulty();
+        let first = give(&handle.with_result_limit(limit), value.clone()).await.unwrap();
+        assert_eq!(matches!(first.how(), How::Executed), kept);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_fact_is_kept_where_only_the_fact_may_be() {
     let (store, handle) = faulty();
     let first = handle.call(&KEY).keep_fact_only().run(async |_| Ok::<_, Error>("secret".to_owned())).await.unwrap();

@@ -65,6 +65,8 @@ pub(crate) struct Faulty {
     /// How often each call is pending before what it does, and again after it.
     yields: AtomicUsize,
     deaf: AtomicBool,
+    /// How many claims to come are said to be over.
+    ended: AtomicUsize,
 }
 
 impl Deref for Faulty {
@@ -84,6 +86,7 @@ impl Faulty {
             calls: Mutex::default(),
             yields: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            ended: AtomicUsize::new(0),
         }
     }
 
@@ -111,6 +114,11 @@ impl Faulty {
     /// From now on, no watch ever tells anything.
     pub(crate) fn deaf(&self) {
         self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Of so many claims from now on it is said that they are over.
+    pub(crate) fn ended(&self, times: usize) {
+        self.ended.store(times, Ordering::SeqCst);
     }
 
     /// The calls so far.
@@ -177,6 +185,9 @@ impl IdempotencyStore for Faulty {
     }
 
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
+        if self.ended.try_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
+            return self.call(Method::Acquire, async { Ok(Acquired::Ended) }).await;
+        }
         self.call(Method::Acquire, self.model.acquire_lock(key, claim)).await
     }
 
