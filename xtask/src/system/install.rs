@@ -57,9 +57,11 @@ impl Kept {
     fn settle(&self) {
         for service in self.services {
             let script = format!("/etc/init.d/{service}");
+            if on_path("systemctl").is_some() {
+                quietly(as_root("systemctl").args(["disable", service]));
+            }
             if self.systemd {
                 quietly(as_root("systemctl").args(["unmask", "--runtime", service]));
-                quietly(as_root("systemctl").args(["disable", service]));
             } else if Path::new(&script).is_file() {
                 // Without systemd `RUNLEVEL` (below) is enough, but only where
                 // `runlevel` is installed. The server was not there before, so
