@@ -27,7 +27,7 @@ pub mod picture;
 #[cfg(feature = "servers")]
 pub mod proxy;
 pub mod schedule;
-#[cfg(feature = "servers")]
+#[cfg(all(feature = "servers", unix))]
 pub mod servers;
 pub mod strategies;
 
