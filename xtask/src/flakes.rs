@@ -24,6 +24,9 @@ const TIMED: &[(&str, &str, &[&str])] = &[
     ("idempotency-store-sled", "processes", &[]),
     ("idempotency-testkit", "it", &[]),
     ("idempotency-testkit", "history", &[]),
+    ("idempotency-testkit", "faults", &[]),
+    ("idempotency-testkit", "processes", &[]),
+    ("idempotency-testkit", "servers", &[]),
     ("idempotency-examples", "payments_story", &[]),
 ];
 

@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
+mod left_behind;
+mod postgres;
 mod proxy;
+mod redis;
+mod redis_groups;
+mod support;
