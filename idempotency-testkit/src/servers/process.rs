@@ -168,6 +168,19 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.kill());
+        forget_shared_memory(self.folder.path());
+    }
+}
+
+/// A Postgres that was killed leaves a segment of shared memory, which it would take up again when it is
+/// started. Its number is in the seventh line of a file (Postgres's sources, `miscadmin.h`).
+fn forget_shared_memory(folder: &Path) {
+    let Ok(text) = std::fs::read_to_string(folder.join("data").join("postmaster.pid")) else { return };
+    if let Some(segment) = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+        let mut remove = Command::new("ipcrm");
+        remove.args(["-m", segment]).stdout(Stdio::null()).stderr(Stdio::null());
+        // At worst, 56 bytes stay until the machine goes down.
+        drop(remove.status());
     }
 }
 
@@ -195,7 +208,14 @@ fn end(mut server: Child) {
 /// Ends a server whose owner was killed, and so cannot: it waits for the end of a pipe that the owner
 /// holds open, which the system closes however the owner ends.
 fn watchdog(server: &Child, folder: &Path) -> Result<Child, ServerError> {
-    const SCRIPT: &str = r#"cat >/dev/null; kill -CONT "$1"; kill -KILL "$1"; sleep 1; rm -rf "$2""#;
+    const SCRIPT: &str = r#"
+        cat >/dev/null
+        kill -KILL "$1"
+        while kill -0 "$1" 2>/dev/null; do sleep 0.05; done
+        pid="$2/data/postmaster.pid"
+        [ -f "$pid" ] && set -- "$1" "$2" $(sed -n 7p "$pid") && ipcrm -m "$4"
+        sleep 0.5
+        rm -rf "$2""#;
     let mut command = Command::new("sh");
     command.args(["-c", SCRIPT, "watchdog", &server.id().to_string()]).arg(folder);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -89,6 +89,28 @@ fn servers_whose_owner_is_killed_go_and_take_their_folders_along() {
     }
 }
 
+/// The segments of shared memory that there are, by number.
+#[cfg(target_os = "linux")]
+fn segments() -> Vec<String> {
+    let output = Command::new("ipcs").arg("-m").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned)).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_postgres_leaves_no_shared_memory() {
+    let postgres = Postgres::new().start().unwrap();
+    let data = Path::new(&folder(postgres.process_id().unwrap())).to_owned();
+    // It works in its data.
+    let pid = std::fs::read_to_string(data.join("postmaster.pid")).unwrap();
+    let segment = pid.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    assert!(segments().contains(&segment), "{segment}");
+    postgres.kill().unwrap();
+    drop(postgres);
+    assert!(!segments().contains(&segment), "{segment}");
+}
+
 #[test]
 fn a_server_named_in_the_environment_is_used_and_left_alone() {
     let redis = Redis::new().start().unwrap();
