@@ -1,85 +1,123 @@
-//! Why there is no server.
+//! What can go wrong with a server for tests.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a test has no server, or could not do to it what it wanted.
+/// Why a server cannot be had, or did not do what it was told: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// A binary is not installed.
+    /// No binary is installed, and no running server is named.
     #[error(
-        "`{binary}` is not installed (looked on the PATH and in {looked_in:?}): run `cargo xtask test`, which installs it, \
-         or install it by `apt-get install {apt}` or `brew install {brew}`, or name a running server in {variable}"
+        "{program} was not found in {looked_in:?}; `cargo xtask test` installs it, or install it yourself: \
+         `apt-get install {apt}`, `brew install {brew}`{}",
+        named_by(.variable)
     )]
     NotFound {
-        /// Which.
-        binary: &'static str,
-        /// Where it was looked for beside the PATH.
-        looked_in: Vec<PathBuf>,
+        /// The program.
+        program: &'static str,
         /// The package that has it, for apt.
         apt: &'static str,
         /// The package that has it, for Homebrew.
         brew: &'static str,
-        /// The variable that names a server to use instead.
-        variable: &'static str,
+        /// The variable that would name a running server instead, if there is one.
+        variable: Option<&'static str>,
+        /// The folders without it.
+        looked_in: Vec<PathBuf>,
     },
-    /// A server ended while it was waited for.
-    #[error("{what} ended before it was ready ({status}); the end of its log:\n{log}")]
-    Ended {
-        /// Which server.
-        what: String,
+
+    /// The server, or what sets it up, ended before it was ready.
+    #[error("{server} did not start: it ended ({ended}); the end of what it said:\n{log}")]
+    NotStarted {
+        /// The server, with its address.
+        server: String,
         /// How it ended.
-        status: String,
+        ended: String,
         /// The end of its log.
         log: String,
     },
-    /// A server was not ready in time.
-    #[error("{what} was not ready within {waited:?}: {why}; the end of its log:\n{log}")]
+
+    /// The server runs, but a condition was not met within a limit.
+    #[error("{server} was not ready within {limit:?}: {lacking}; the end of its log:\n{log}")]
     NotReady {
-        /// Which server.
-        what: String,
-        /// How long it was waited for.
-        waited: Duration,
-        /// What was still missing.
-        why: String,
+        /// The server, with its address.
+        server: String,
+        /// What it lacks.
+        lacking: String,
+        /// How long was waited.
+        limit: Duration,
         /// The end of its log.
         log: String,
     },
-    /// The server is somebody else's, named in the environment.
-    #[error("the server named in {variable} is not this test's own: it is not paused, killed or restarted")]
+
+    /// The server was named by the environment, and is not ours to touch.
+    #[error(
+        "the server that {variable} names is foreign, and is not touched: it cannot be {action}; \
+             ask for one of your own by `own()`, or unset {variable}"
+    )]
     Foreign {
+        /// The variable that names it.
+        variable: &'static str,
+        /// What it was to be.
+        action: &'static str,
+    },
+
+    /// The variable holds no URL of the kind that is meant.
+    #[error("{variable} is not of the form {form}")]
+    BadUrl {
         /// The variable.
         variable: &'static str,
+        /// What it should look like.
+        form: &'static str,
     },
-    /// A server answered something else than was expected.
-    #[error("{what} answered {answer:?}")]
-    Answer {
-        /// Who was asked what.
-        what: String,
-        /// The answer.
+
+    /// The server was killed, and cannot do this until it is restarted.
+    #[error("{server} does not run: it was killed; call `restart` first")]
+    NotRunning {
+        /// The server, with its address.
+        server: String,
+    },
+
+    /// We are root, which the server refuses to be, and there is no other user.
+    #[error(
+        "{program} refuses to run as root, and /etc/passwd has neither `postgres` nor `nobody`; \
+             add such a user, or run the tests as one that is not root"
+    )]
+    NoUser {
+        /// The program.
+        program: &'static str,
+    },
+
+    /// The server gave an answer that was not expected.
+    #[error("{server} answered {asked} by: {answer}")]
+    Refused {
+        /// The server, with its address.
+        server: String,
+        /// What it was asked.
+        asked: String,
+        /// What it said.
         answer: String,
     },
-    /// A file, process or socket could not be used.
+
+    /// It could not be talked to, or the system refused something.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// What failed, and where.
         what: String,
-        /// Why it failed.
-        #[source]
+        /// How.
         source: io::Error,
     },
 }
 
-/// Says what was tried.
-pub(super) trait Tried<T> {
-    /// The error as that of trying `what`.
-    fn tried(self, what: impl FnOnce() -> String) -> Result<T, ServerError>;
+fn named_by(variable: &Option<&'static str>) -> String {
+    variable.map_or_else(String::new, |variable| format!("; or name a running server by {variable}"))
 }
 
-impl<T> Tried<T> for io::Result<T> {
-    fn tried(self, what: impl FnOnce() -> String) -> Result<T, ServerError> {
-        self.map_err(|source| ServerError::Io { what: what(), source })
+impl ServerError {
+    /// Says of an error of the system what failed.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
     }
 }

@@ -1,217 +1,142 @@
 //! One Redis server.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod server;
+
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::Pid;
 
-use super::error::{ServerError, Tried};
-use super::find::{Binary, homebrew};
-use super::process::{Make, Process, new_folder};
-use super::resp::{self, Reply};
-use super::wire::Url;
-use crate::proxy::Proxy;
+pub use self::server::RedisServer;
+use super::ServerError;
+use super::find::{Finder, Program};
+use super::folder::Folder;
+use super::foreign::Foreign;
+use super::resp::{Reply, ask, info};
+use super::server::Server;
 
 const VARIABLE: &str = "IDEMPOTENCY_TEST_REDIS_URL";
+const FORM: &str = "redis://[user:password@]host:port[/database]";
+pub(super) const PORT: u16 = 6379;
 
-/// A Redis server: this test's own, or the one that `IDEMPOTENCY_TEST_REDIS_URL` names.
-#[derive(Debug)]
+const PROGRAM: Program = Program { name: "redis-server", apt: "redis-server", brew: "redis", variable: Some(VARIABLE) };
+
+/// How long a foreign server may take to answer at the start.
+const FOREIGN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long an answer to [`RedisServer::command`] may take.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How to start a Redis server.
+///
+/// Unless told otherwise it keeps nothing on disk: a restart forgets all.
+/// `with_arg("appendonly", "yes")` makes every write survive a kill of the process.
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is started"]
 pub struct Redis {
-    place: Place,
-}
-
-#[derive(Debug)]
-enum Place {
-    Own { process: Box<Process>, url: String },
-    Foreign(Url),
-}
-
-/// How a server is to be started.
-#[derive(Clone, Debug, Default)]
-#[must_use = "nothing runs before `start`"]
-pub struct StartingRedis {
-    settings: Vec<(String, String)>,
-}
-
-impl StartingRedis {
-    /// Sets a line of its configuration, such as `appendonly` to `yes`. Without any, nothing is written
-    /// to disk.
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.push((name.into(), value.into()));
-        self
-    }
-
-    /// Starts it, and waits until it answers.
-    ///
-    /// # Errors
-    /// [`ServerError`]
-    pub fn start(self) -> Result<Redis, ServerError> {
-        match Url::from_environment(VARIABLE)? {
-            Some(url) => Ok(Redis { place: Place::Foreign(url) }),
-            None => self.start_own(),
-        }
-    }
-
-    /// As [`StartingRedis::start`], whatever the environment names.
-    pub(super) fn start_own(self) -> Result<Redis, ServerError> {
-        let process = start("redis-server", self.settings, &[])?;
-        let url = format!("redis://{}", process.address());
-        Ok(Redis { place: Place::Own { process: Box::new(process), url } })
-    }
+    args: Vec<(String, String)>,
+    finder: Finder,
+    own: bool,
+    sentinel_of: Option<String>,
 }
 
 impl Redis {
-    /// A server to be started.
-    #[expect(clippy::new_ret_no_self, reason = "it is one when it was started")]
-    pub fn new() -> StartingRedis {
-        StartingRedis::default()
+    /// A server as tests want it: in memory, on a free port of 127.0.0.1.
+    pub fn new() -> Self {
+        Self { args: Vec::new(), finder: Finder::system(), own: false, sentinel_of: None }
     }
 
-    /// One server for all tests of this program, started when it is first asked for and ended with the
-    /// program. Whoever uses it must not mind what others keep in it.
+    /// Sets what redis.conf would set: `with_arg("maxmemory", "10mb")`. A foreign server takes none.
+    pub fn with_arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.args.push((name.into(), value.into()));
+        self
+    }
+
+    /// Looks for the binary in the folders of `path` alone, which are separated as in PATH.
+    pub fn with_path(mut self, path: impl Into<OsString>) -> Self {
+        self.finder = Finder::only(path.into());
+        self
+    }
+
+    /// Always starts a server, whatever the environment names: for tests that kill it.
+    pub const fn own(mut self) -> Self {
+        self.own = true;
+        self
+    }
+
+    /// Starts the server, or reaches the one that `IDEMPOTENCY_TEST_REDIS_URL` names.
+    ///
+    /// Returns when it has answered, usually within 50 ms; it may take a minute.
     ///
     /// # Errors
-    /// [`ServerError`], once and for all.
-    pub fn shared() -> Result<&'static Self, &'static ServerError> {
-        static SHARED: OnceLock<Result<Redis, ServerError>> = OnceLock::new();
+    ///
+    /// The binary is missing, or the server ended or was not ready in time, or the foreign one does
+    /// not answer within 10 s.
+    pub fn start(self) -> Result<RedisServer, ServerError> {
+        if !self.own
+            && let Some(foreign) = Foreign::named_by(VARIABLE, FORM, PORT)?
+        {
+            return RedisServer::reach(foreign);
+        }
+        let binary = self.finder.find(PROGRAM)?;
+        let folder = Folder::new(None, "KILL")?;
+        let command = |folder: &Path, port: u16| {
+            let mut command = Command::new(&binary);
+            if let Some(config) = &self.sentinel_of {
+                let file = folder.join("sentinel.conf");
+                std::fs::write(&file, config).map_err(ServerError::io(format!("cannot write {}", file.display())))?;
+                command.arg(file).arg("--sentinel");
+            } else {
+                // An empty `save`: no snapshots.
+                command.args(["--save", "", "--appendonly", "no"]);
+            }
+            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(folder);
+            for (name, value) in &self.args {
+                command.arg(format!("--{name}")).arg(value);
+            }
+            Ok(command)
+        };
+        Server::start("Redis", folder, command, ready).map(RedisServer::own_one)
+    }
+
+    /// One server for the whole test process, started at first use and ended with the process. Give
+    /// each test keys of its own, and leave it running.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), the same for all who ask.
+    pub fn shared() -> Result<&'static RedisServer, &'static ServerError> {
+        static SHARED: OnceLock<Result<RedisServer, ServerError>> = OnceLock::new();
         SHARED.get_or_init(|| Self::new().start()).as_ref()
     }
 
-    /// Its URL, `redis://127.0.0.1:PORT` for one of this test's own.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        match &self.place {
-            Place::Own { url, .. } => url,
-            Place::Foreign(url) => url.as_str(),
-        }
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        match &self.place {
-            Place::Own { process, .. } => process.address(),
-            Place::Foreign(url) => url.address(),
-        }
-    }
-
-    /// Stops its process where it is: connections stay open, and nothing is answered.
-    ///
-    /// # Errors
-    /// [`ServerError::Foreign`]; [`ServerError::Io`]
-    pub fn pause(&self) -> Result<(), ServerError> {
-        self.own()?.signal(Signal::STOP)
-    }
-
-    /// Lets it go on.
-    ///
-    /// # Errors
-    /// [`ServerError::Foreign`]; [`ServerError::Io`]
-    pub fn resume(&self) -> Result<(), ServerError> {
-        self.own()?.signal(Signal::CONT)
-    }
-
-    /// Kills it (SIGKILL). What it had written is there when it is [started again](Self::restart).
-    ///
-    /// # Errors
-    /// [`ServerError::Foreign`]; [`ServerError::Io`]
-    pub fn kill(&self) -> Result<(), ServerError> {
-        self.own()?.kill()
-    }
-
-    /// Kills it if it still runs, and starts it again, on the same port, over what it had written.
-    ///
-    /// # Errors
-    /// [`ServerError`]
-    pub fn restart(&self) -> Result<(), ServerError> {
-        let process = self.own()?;
-        process.kill()?;
-        process.start_again(&is_ready)
-    }
-
-    /// A proxy in front of it, which can be told to disturb.
-    ///
-    /// # Errors
-    /// [`ServerError::Io`]
-    pub fn cut_off(&self) -> Result<Proxy, ServerError> {
-        Proxy::start(self.address()).tried(|| format!("starting a proxy before {}", self.address()))
-    }
-
-    /// The end of its log; empty for somebody else's.
-    #[must_use]
-    pub fn log_tail(&self) -> String {
-        self.own().map_or_else(|_| String::new(), Process::log_tail)
-    }
-
-    /// Its process, while it runs; `None` for somebody else's.
-    #[must_use]
-    pub fn process_id(&self) -> Option<u32> {
-        self.own().ok()?.id()
-    }
-
-    pub(super) fn own(&self) -> Result<&Process, ServerError> {
-        match &self.place {
-            Place::Own { process, .. } => Ok(process),
-            Place::Foreign(_) => Err(ServerError::Foreign { variable: VARIABLE }),
-        }
-    }
-
-    /// Asks it something, for at most two seconds.
-    pub(super) fn ask(&self, words: &[&str]) -> Result<Reply, String> {
-        resp::ask(self.address(), words).map_err(|error| format!("{words:?} failed: {error}"))
+    /// Makes it a sentinel with this configuration.
+    pub(super) fn with_sentinel_config(mut self, config: String) -> Self {
+        self.sentinel_of = Some(config);
+        self
     }
 }
 
-/// For messages: the URL without its password.
-impl fmt::Display for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Own { url, .. } => f.write_str(url),
-            Place::Foreign(url) => fmt::Debug::fmt(url, f),
-        }
+impl Default for Redis {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-/// Starts `redis-server` with these settings, and further arguments.
-pub(super) fn start(
-    what: &'static str,
-    settings: Vec<(String, String)>,
-    arguments: &[&str],
-) -> Result<Process, ServerError> {
-    const BINARY: Binary = Binary { name: "redis-server", apt: "redis-server", brew: "redis", variable: VARIABLE };
-    let binary = BINARY.find(homebrew())?;
-    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    let folder = new_folder("redis")?;
-    // A file, as Sentinel writes its own; it is the first argument.
-    let make: Make = Box::new(move |folder, port| {
-        let file = folder.join("redis.conf");
-        let mut text = format!("port {port}\nbind 127.0.0.1\ndir {}\nprotected-mode no\n", folder.display());
-        if what == "redis-server" {
-            text += "save \"\"\nappendonly no\n";
-        }
-        settings.iter().for_each(|(name, value)| text += &format!("{name} {value}\n"));
-        let mut command = Command::new(&binary);
-        // A file that was written before is Sentinel's by now.
-        if !file.exists()
-            && let Err(error) = std::fs::write(&file, text)
-        {
-            // The server says that it cannot read it.
-            eprintln!("{} cannot be written: {error}", file.display());
-        }
-        command.arg(&file).args(&arguments).current_dir(folder);
-        command
-    });
-    Process::start(what, folder, make, &is_ready)
-}
-
-/// Whether a server answers a PING.
-pub(super) fn is_ready(address: SocketAddr) -> Result<(), String> {
-    match resp::ask_within(address, &["PING"], Duration::from_millis(500)) {
-        Ok(Reply::Text(pong)) if pong == "PONG" => Ok(()),
-        Ok(other) => Err(format!("PING is answered {other:?}")),
-        Err(error) => Err(format!("PING is not answered: {error}")),
+/// Another may have taken the port and answer instead, so it must be this process.
+fn ready(address: &str, process: Pid, _: &Path) -> Result<(), String> {
+    const LIMIT: Duration = Duration::from_secs(2);
+    match ask(address, LIMIT, &["PING"]) {
+        Ok(Reply::Text(pong)) if pong == "PONG" => {}
+        Ok(other) => return Err(format!("PING was answered by {other:?}")),
+        Err(error) => return Err(format!("PING was not answered: {error}")),
+    }
+    let server = info(address, LIMIT, "server").map_err(|error| error.to_string())?;
+    match server.lines().any(|line| line == format!("process_id:{process}")) {
+        true => Ok(()),
+        false => Err("another server answers on its port".to_owned()),
     }
 }

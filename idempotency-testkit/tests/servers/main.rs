@@ -2,9 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
-mod left_behind;
-mod postgres;
 mod proxy;
+
+#[cfg(unix)]
+mod again;
+#[cfg(unix)]
+mod cluster;
+#[cfg(unix)]
+mod left;
+#[cfg(unix)]
+mod named;
+#[cfg(unix)]
+mod postgres;
+#[cfg(unix)]
 mod redis;
-mod redis_groups;
-mod support;
+#[cfg(unix)]
+mod sentinel;

@@ -1,56 +1,87 @@
-//! One Postgres server.
+//! A Postgres server.
 
-use std::net::TcpStream;
 use std::time::Duration;
 
-use idempotency_testkit::servers::Postgres;
+use idempotency_testkit::proxy::Proxy;
+use idempotency_testkit::servers::{Postgres, ServerError};
 
-use crate::support::until;
-
-#[test]
-fn a_server_answers_and_its_databases_are_apart() {
-    let postgres = Postgres::shared().unwrap();
-    assert_eq!(postgres.query("postgres", "SELECT 6 * 7").unwrap(), ["42"]);
-    let [one, other] = [(), ()].map(|()| postgres.fresh_database().unwrap());
-    let name = |url: &str| url.rsplit('/').next().unwrap().to_owned();
-    postgres.query(&name(&one), "CREATE TABLE only_here ()").unwrap();
-    let error = postgres.query(&name(&other), "SELECT * FROM only_here").unwrap_err();
-    let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("only_here"), "{source}");
-    assert_eq!(Postgres::shared().unwrap().url(), postgres.url());
-}
+use crate::redis::{ANSWER, QUIET};
 
 #[test]
-fn a_killed_server_comes_up_again_with_what_it_had_written() {
-    let postgres = Postgres::new().with("synchronous_commit", "on").start().unwrap();
-    postgres.query("postgres", "CREATE TABLE kept AS SELECT 'there' AS word").unwrap();
-    postgres.kill().unwrap();
-    postgres.query("postgres", "SELECT 1").unwrap_err();
-    postgres.restart().unwrap();
-    assert_eq!(postgres.query("postgres", "SELECT word FROM kept").unwrap(), ["there"]);
-    assert_eq!(postgres.query("postgres", "SHOW synchronous_commit").unwrap(), ["on"]);
-}
+fn a_server_answers_pauses_dies_and_has_its_data_again() {
+    let postgres = Postgres::new().own().with_setting("synchronous_commit", "on").start().unwrap();
+    postgres.ping(ANSWER).unwrap();
+    assert_eq!(postgres.url(), format!("postgres://postgres@{}/postgres", postgres.address()));
+    assert_eq!(postgres.query("SHOW synchronous_commit").unwrap(), "on");
+    assert_eq!(postgres.query("SHOW fsync").unwrap(), "off");
+    postgres.query("CREATE TABLE kept AS SELECT 42 AS number").unwrap();
 
-#[test]
-fn a_paused_server_answers_when_it_is_resumed() {
-    use std::io::{Read, Write};
-
-    let postgres = Postgres::new().with("fsync", "off").start().unwrap();
     postgres.pause().unwrap();
-    let mut stream = TcpStream::connect(postgres.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    // A request for TLS, which is refused by one byte.
-    stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
-    let mut refusal = [0];
-    stream.read_exact(&mut refusal).unwrap_err();
+    assert!(matches!(postgres.ping(QUIET), Err(ServerError::Io { .. })));
     postgres.resume().unwrap();
-    until("it answers", || stream.read_exact(&mut refusal).is_ok());
-    assert_eq!(&refusal, b"N");
+    postgres.ping(ANSWER).unwrap();
+
+    let address = postgres.address().to_owned();
+    postgres.kill().unwrap();
+    assert!(postgres.ping(QUIET).is_err());
+    assert!(matches!(postgres.kill(), Err(ServerError::NotRunning { .. })));
+    postgres.restart().unwrap();
+    assert_eq!(postgres.address(), address);
+    assert_eq!(postgres.query("SELECT number FROM kept").unwrap(), "42");
+
+    // Killed with what it was doing, all at once: also while it is paused.
     postgres.pause().unwrap();
+    postgres.restart().unwrap();
+    assert_eq!(postgres.query("SELECT number FROM kept").unwrap(), "42");
+    assert!(postgres.log_tail().contains("was not properly shut down"), "{}", postgres.log_tail());
 }
 
 #[test]
-fn a_server_that_does_not_start_shows_its_log() {
-    let error = Postgres::new().with("no_such_setting", "1").start().unwrap_err().to_string();
-    assert!(error.contains("postgres ended before it was ready") && error.contains("no_such_setting"), "{error}");
+fn a_pause_holds_what_is_running_already() {
+    let postgres = Postgres::new().own().start().unwrap();
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| postgres.query("SELECT pg_sleep(0.2)"));
+        let counted = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+        crate::again::eventually("it runs", || running.is_finished() || postgres.query(counted).unwrap() == "1");
+        postgres.pause().unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        let held = !running.is_finished();
+        postgres.resume().unwrap();
+        running.join().unwrap().unwrap();
+        assert!(held, "a backend went on while its server was paused");
+    });
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn tests_share_a_server_and_have_databases_of_their_own() {
+    let postgres = Postgres::shared().unwrap();
+    let (one, other) = (postgres.fresh_database().unwrap(), postgres.fresh_database().unwrap());
+    assert_ne!(one, other);
+    for url in [&one, &other] {
+        let name = url.rsplit('/').next().unwrap();
+        assert_eq!(*url, postgres.url_at(postgres.address(), name));
+        assert_eq!(postgres.query(&format!("SELECT 1 FROM pg_database WHERE datname = '{name}'")).unwrap(), "1");
+    }
+    assert!(std::ptr::eq(postgres, Postgres::shared().unwrap()));
+}
+
+#[test]
+fn a_server_is_cut_off_by_a_proxy() {
+    let postgres = Postgres::shared().unwrap();
+    let proxy = Proxy::start(postgres.address()).unwrap();
+    assert!(postgres.url_through(&proxy).contains(&format!("@{}/", proxy.address())));
+}
+
+#[test]
+fn what_refuses_to_start_says_why() {
+    let error = Postgres::new().own().with_setting("no_such_setting", "1").start().unwrap_err();
+    assert!(matches!(&error, ServerError::NotStarted { log, .. } if log.contains("no_such_setting")), "{error}");
+}
+
+#[test]
+fn an_error_of_the_server_is_an_error() {
+    let error = Postgres::shared().unwrap().query("SELECT nothing").unwrap_err();
+    assert!(matches!(&error, ServerError::Refused { answer, .. } if answer.contains("does not exist")), "{error}");
 }

@@ -207,8 +207,10 @@ fn a_cut_resets_both_ends_and_lets_new_connections_through() {
     proxy.cut();
     assert!(is_reset(&mut client));
     assert!(is_reset(&mut other));
-    let told: Vec<Seen> = seen.iter().filter(|seen| *seen == Seen::Reset).take(2).collect();
-    assert_eq!(told.len(), 2);
+    let mut resets = 0;
+    while resets < 2 {
+        resets += usize::from(next(&seen) == Seen::Reset);
+    }
     assert_eq!(ask(&mut connect(&proxy), "new"), "new");
 }
 
