@@ -58,7 +58,6 @@ rules! {
     OneEffect: "one effect a key", "However often a request comes, it has its effect once.";
     ToldBeforeAgain: "told before again", "A second effect is had only by an attempt that was told that the one before it is unknown.";
     RequestsEnd: "requests end", "A request is answered in the time that its store's limits and its lease allow.";
-    RunsHoldTheirKey: "runs hold their key", "An operation is running only while its attempt holds the key, or was told that it lost it.";
     NoPanic: "no panic", "Nothing panics.";
 }
 

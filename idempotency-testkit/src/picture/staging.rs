@@ -191,8 +191,8 @@ impl<'a> Staging<'a> {
         let key = self.holdings.key(&moved.key)?;
         self.effects[key] += 1;
         let broken = self.trace.broken.as_ref().map(|broken| broken.rule);
-        let forbidden = at + 1 == self.trace.steps.len()
-            && matches!(broken, Some(Rule::OneEffect | Rule::ToldBeforeAgain | Rule::RunsHoldTheirKey));
+        let forbidden =
+            at + 1 == self.trace.steps.len() && matches!(broken, Some(Rule::OneEffect | Rule::ToldBeforeAgain));
         Some(Had { count: self.effects[key], forbidden })
     }
 
