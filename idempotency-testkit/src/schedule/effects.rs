@@ -2,7 +2,8 @@
 
 use idempotency_core::{Fence, Key};
 
-use super::network::{Cargo, Shared, launch};
+use super::flying::launch;
+use super::network::{Cargo, Shared};
 
 /// The world outside: the payment provider, the mailbox, the warehouse. Whatever a service does there
 /// is recorded here, call by call, and the schedule decides when each call arrives, and whose answer

@@ -2,11 +2,9 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use idempotency_core::{Clock, Fence, IdempotencyStore, Key, StoreError, StoreErrorKind};
 
@@ -15,6 +13,7 @@ use super::effects::EffectError;
 use super::event::Flight;
 use super::quiet::caught;
 use super::referee::Referee;
+use super::signal::Signal;
 use crate::call::{Answer, Call};
 use crate::rule::Rule;
 
@@ -62,7 +61,7 @@ pub(super) struct Airborne {
     pub(super) stage: Stage,
     /// Whether nobody waits for the answer any more.
     pub(super) alone: bool,
-    waker: Option<Waker>,
+    pub(super) waker: Option<Waker>,
 }
 
 pub(super) struct Net {
@@ -266,7 +265,7 @@ impl Net {
         self.referee.restarted();
     }
 
-    fn is_dead(&self, client: u8) -> bool {
+    pub(super) fn is_dead(&self, client: u8) -> bool {
         self.dead.get(usize::from(client)).copied().unwrap_or(false)
     }
 }
@@ -282,76 +281,8 @@ impl Cargo {
     }
 }
 
-/// Sends a call on its way, and waits for its answer. A dead process's calls go nowhere.
-pub(super) fn launch(net: &Shared, client: u8, cargo: Cargo) -> Flying {
-    Flying { net: net.clone(), client, state: FlyingState::Grounded(cargo) }
-}
-
-/// A client's wait for an answer.
-pub(super) struct Flying {
-    net: Shared,
-    client: u8,
-    state: FlyingState,
-}
-
-enum FlyingState {
-    Grounded(Cargo),
-    Up(Flight),
-    Over,
-}
-
-impl Future for Flying {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let this = &mut *self;
-        let mut net = this.net.lock();
-        if net.is_dead(this.client) {
-            return Poll::Pending;
-        }
-        let flight = match std::mem::replace(&mut this.state, FlyingState::Over) {
-            FlyingState::Grounded(cargo) => {
-                let flight = net.next_flight(this.client);
-                if let Cargo::Store { call: Call::Acquire(claim), .. } = &cargo {
-                    net.longest_lease = net.longest_lease.max(claim.lease);
-                    net.referee.claimed(this.client, claim.owner);
-                }
-                if let Cargo::Effect { key, .. } = &cargo {
-                    net.referee.effect_sent(flight, key);
-                }
-                let waker = Some(cx.waker().clone());
-                net.airborne.push(Airborne { flight, cargo, stage: Stage::Sent, alone: false, waker });
-                net.happened += 1;
-                if let Some(waiting) = net.waiting.take() {
-                    waiting.wake();
-                }
-                flight
-            }
-            FlyingState::Up(flight) => {
-                // A late twin has the same number; the client's own half is the one that is not alone.
-                let own = net.airborne.iter().position(|one| one.flight == flight && !one.alone);
-                let Some(at) = own else { return Poll::Pending };
-                match std::mem::replace(&mut net.airborne[at].stage, Stage::Moving) {
-                    Stage::Delivered(reply) => {
-                        net.airborne.remove(at);
-                        return Poll::Ready(reply);
-                    }
-                    stage => {
-                        net.airborne[at].stage = stage;
-                        net.airborne[at].waker = Some(cx.waker().clone());
-                    }
-                }
-                flight
-            }
-            FlyingState::Over => return Poll::Pending,
-        };
-        this.state = FlyingState::Up(flight);
-        Poll::Pending
-    }
-}
-
 impl Net {
-    fn next_flight(&mut self, client: u8) -> Flight {
+    pub(super) fn next_flight(&mut self, client: u8) -> Flight {
         let index = usize::from(client);
         if self.numbers.len() <= index {
             self.numbers.resize(index + 1, 0);
@@ -359,56 +290,5 @@ impl Net {
         let number = self.numbers[index];
         self.numbers[index] = number.saturating_add(1);
         Flight { client, number }
-    }
-}
-
-/// Whoever waited has gone: the call itself goes on.
-impl Drop for Flying {
-    fn drop(&mut self) {
-        let FlyingState::Up(flight) = self.state else { return };
-        let mut net = self.net.lock();
-        let own = net.airborne.iter().position(|one| one.flight == flight && !one.alone);
-        if let Some(at) = own {
-            match net.airborne[at].stage {
-                Stage::Sent | Stage::Making(..) | Stage::Moving => net.airborne[at].alone = true,
-                Stage::Answered(_) | Stage::Delivered(_) => drop(net.airborne.remove(at)),
-            }
-        }
-    }
-}
-
-/// How long a store's own thread may take over a call before the run is given up.
-const OUTER_LIMIT: Duration = Duration::from_secs(10);
-
-/// Tells that a store's call can go on.
-#[derive(Debug)]
-pub(super) struct Signal {
-    woken: AtomicBool,
-    thread: Thread,
-}
-
-impl Signal {
-    fn woken() -> Arc<Self> {
-        Arc::new(Self { woken: AtomicBool::new(true), thread: thread::current() })
-    }
-
-    /// Waits, in real time, until the call can go on: a store may have handed it to a thread of its own.
-    fn wait(&self) {
-        let give_up_at = Instant::now() + OUTER_LIMIT;
-        while !self.woken.swap(false, Ordering::Acquire) {
-            let left = give_up_at.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "the store made nothing of a call for {OUTER_LIMIT:?}: in a schedule, no timer of its own wakes it"
-            );
-            thread::park_timeout(left);
-        }
-    }
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.thread.unpark();
     }
 }

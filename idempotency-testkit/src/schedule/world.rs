@@ -10,7 +10,8 @@ use idempotency_core::{
 };
 
 use super::effects::Effects;
-use super::network::{Cargo, Shared, launch};
+use super::flying::launch;
+use super::network::{Cargo, Shared};
 use crate::call::{Answer, Call};
 use crate::rule::Rule;
 
