@@ -1,6 +1,6 @@
 //! The files of the database: opening them, and putting them on the disk.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -43,6 +43,7 @@ fn prepare(folder: &Path) -> Result<(), JournalError> {
 fn open_sled(folder: &Path, cache: u64) -> Result<sled::Db, JournalError> {
     let mut tries = 0;
     loop {
+        remove_unfinished_snapshots(folder).map_err(|error| classify(folder, error))?;
         let config = sled::Config::new().path(folder).cache_capacity(cache).flush_every_ms(None);
         // Damaged files make sled panic as often as fail.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
@@ -60,6 +61,36 @@ fn open_sled(folder: &Path, cache: u64) -> Result<sled::Db, JournalError> {
             }
         }
     }
+}
+
+/// Removes what a process left that was killed while sled, opening the database, wrote a snapshot.
+///
+/// sled writes it under another name, syncs it, and renames it over nothing: until then the snapshot before
+/// it counts, and is there. But sled 0.34.7 takes the unfinished file for a snapshot, and for the newest
+/// (`get_snapshot_files` leaves out another ending than `write_snapshot` uses), and calls the database
+/// damaged. It goes only under the database's lock, so that it is nobody's who is still at it.
+fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    let database = match File::options().read(true).write(true).open(folder.join("db")) {
+        Ok(database) => database,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match database.try_lock() {
+        Ok(()) => {}
+        // Somebody has it open; opening it tells.
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::warn!(folder = %folder.display(), file = %name, "removing a snapshot that was never finished");
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// sled turns the refusal of the lock into a text.

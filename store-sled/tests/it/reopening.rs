@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use idempotency_core::{
-    Acquired, Claim, Effect, Fence, Held, IdempotencyStore, Key, LONGEST_PART, MOST_ID_PARTS, Upkeep,
+    Acquired, Claim, Effect, Fence, Held, IdempotencyStore, Key, LONGEST_PART, MOST_ID_PARTS, State, Upkeep,
 };
-use idempotency_store_sled::Durability;
+use idempotency_store_sled::{Durability, SledStore, SledStoreConfig};
 
 use crate::support::{House, Store};
 use idempotency_testkit::conformance::sample::{LEASE, RETENTION, claim, key, value};
@@ -164,4 +164,30 @@ fn tail_of(filler: &str, parts: usize, end: u8) -> Key {
     let mut filled = filled.collect::<Vec<_>>().into_iter();
     let first = Key::new(filler, filled.next().unwrap()).scope(filler);
     filled.fold(first, |key, part| key.part(part)).build().unwrap()
+}
+
+/// A process can be killed while sled, opening, writes a snapshot; sled 0.34.7 then takes the unfinished
+/// file for the newest snapshot.
+#[tokio::test]
+async fn a_snapshot_that_was_never_finished_is_no_damage() {
+    for unfinished in [&b""[..], b"half a snapshot, without its length and checksum"] {
+        let house = House::new(Durability::Process);
+        let store = house.open().await;
+        let lock = granted(&store, &key("kept"), &claim(1)).await.lock;
+        store.store_result(&key("kept"), &lock, &value("kept"), RETENTION).await.unwrap();
+        drop(store);
+        house.closed().await;
+        let file = house.path().join("snap.00000000FFFFFFFF.generating");
+        std::fs::write(&file, unfinished).unwrap();
+        let store = house.open().await;
+        assert!(!file.exists());
+        let found = store.get(&key("kept")).await.unwrap().unwrap();
+        assert!(matches!(found.record.state, State::Completed { .. }));
+
+        // While another has the database open, its snapshot may be under way, and is left alone.
+        std::fs::write(&file, unfinished).unwrap();
+        let config = SledStoreConfig::new(house.path());
+        assert!(SledStore::open(config).await.is_err());
+        assert!(file.exists());
+    }
 }
