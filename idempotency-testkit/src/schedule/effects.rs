@@ -1,5 +1,7 @@
 //! The world outside, where effects are had.
 
+use std::sync::Arc;
+
 use idempotency_core::{Fence, Key};
 
 use super::flying::launch;
@@ -47,7 +49,16 @@ impl Effects {
     /// # Cancellation
     /// Dropped once it was polled, the call may still arrive.
     pub async fn record(&self, key: &Key) -> Result<(), EffectError> {
-        launch(&self.net, self.client, Cargo::Effect { key: key.clone(), fence: None }).await.effect().map(drop)
+        self.have(key, None, None).await
+    }
+
+    /// Has one of several effects of one operation, such as the charge and the mail about it: each name is
+    /// had once a key.
+    ///
+    /// # Errors
+    /// [`EffectError::NoAnswer`], where the schedule loses the answer.
+    pub async fn record_as(&self, key: &Key, name: &str) -> Result<(), EffectError> {
+        self.have(key, Some(name), None).await
     }
 
     /// Has an effect, as a provider that refuses a fence smaller than the largest it has seen for the
@@ -56,7 +67,7 @@ impl Effects {
     /// # Errors
     /// [`EffectError`]
     pub async fn record_fenced(&self, key: &Key, fence: Fence) -> Result<(), EffectError> {
-        launch(&self.net, self.client, Cargo::Effect { key: key.clone(), fence: Some(fence) }).await.effect().map(drop)
+        self.have(key, None, Some(fence)).await
     }
 
     /// Asks whether the effect was had. The look bars attempts with smaller fences from now on, where
@@ -66,5 +77,10 @@ impl Effects {
     /// [`EffectError::NoAnswer`]
     pub async fn look(&self, key: &Key, fence: Fence) -> Result<bool, EffectError> {
         launch(&self.net, self.client, Cargo::Look { key: key.clone(), fence }).await.effect()
+    }
+
+    async fn have(&self, key: &Key, name: Option<&str>, fence: Option<Fence>) -> Result<(), EffectError> {
+        let cargo = Cargo::Effect { key: key.clone(), name: name.map(Arc::from), fence };
+        launch(&self.net, self.client, cargo).await.effect().map(drop)
     }
 }

@@ -10,7 +10,7 @@ pub struct Flight {
     /// The client, from 1.
     pub client: u8,
     /// The call's number, from 0.
-    pub number: u8,
+    pub number: u16,
 }
 
 /// One step of a schedule.
@@ -102,7 +102,7 @@ impl Event {
 impl fmt::Display for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.number {
-            number @ 0..26 => write!(f, "{}{}", self.client, char::from(b'a' + number)),
+            number @ 0..26 => write!(f, "{}{}", self.client, char::from(b'a' + number as u8)),
             number => write!(f, "{}z{number}", self.client),
         }
     }
@@ -168,7 +168,7 @@ impl FromStr for Flight {
         let at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or(())?;
         let client = text[..at].parse().map_err(|_| ())?;
         let number = match &text.as_bytes()[at..] {
-            [letter @ b'a'..=b'z'] => letter - b'a',
+            [letter @ b'a'..=b'z'] => u16::from(letter - b'a'),
             [b'z', digits @ ..] => std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(())?,
             _ => return Err(()),
         };

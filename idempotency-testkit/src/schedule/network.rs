@@ -26,8 +26,8 @@ pub(super) struct Shared(Arc<Mutex<Net>>);
 pub(super) enum Cargo {
     /// The store.
     Store { key: Key, call: Call },
-    /// The world outside, to have an effect.
-    Effect { key: Key, fence: Option<Fence> },
+    /// The world outside, to have an effect; one of several of this key where it has a name.
+    Effect { key: Key, name: Option<Arc<str>>, fence: Option<Fence> },
     /// The world outside, to look.
     Look { key: Key, fence: Fence },
 }
@@ -70,7 +70,7 @@ pub(super) struct Net {
     pub(super) airborne: Vec<Airborne>,
     pub(super) referee: Referee,
     /// How many calls each client has made.
-    numbers: Vec<u8>,
+    numbers: Vec<u16>,
     /// Whose process is dead.
     dead: Vec<bool>,
     /// How often something happened that ends a wait.

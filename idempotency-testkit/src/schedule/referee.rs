@@ -1,5 +1,7 @@
 //! Holds a run to the rules, call by call.
 
+use std::sync::Arc;
+
 use idempotency_core::{Fence, Grant, Key, Owner, StoreError, StoreErrorKind, Timestamp};
 
 use super::event::Flight;
@@ -68,8 +70,15 @@ struct Begun {
 #[derive(Clone, Debug)]
 pub(super) struct Effect {
     pub(super) key: Key,
+    name: Option<Arc<str>>,
     flight: Flight,
     grant: Option<Grant>,
+}
+
+impl Effect {
+    fn is_same_as(&self, other: &Self) -> bool {
+        (self.key.as_str(), &self.name) == (other.key.as_str(), &other.name)
+    }
 }
 
 impl Referee {
@@ -219,7 +228,7 @@ impl Referee {
     /// The world outside is called. `None` where it refuses.
     pub(super) fn outside(&mut self, flight: Flight, cargo: &Cargo) -> Option<bool> {
         match cargo {
-            Cargo::Effect { key, fence } => {
+            Cargo::Effect { key, name, fence } => {
                 let bar = self.bars.iter().find(|(barred, _)| barred.as_str() == key.as_str()).map(|(_, bar)| *bar);
                 if fence.is_some_and(|fence| bar.is_some_and(|bar| fence < bar)) {
                     return None;
@@ -227,7 +236,7 @@ impl Referee {
                 if let Some(fence) = fence {
                     self.bar(key, *fence);
                 }
-                self.had(flight, key);
+                self.had(flight, key, name.clone());
                 Some(true)
             }
             Cargo::Look { key, fence } => {
@@ -245,15 +254,16 @@ impl Referee {
         }
     }
 
-    fn had(&mut self, flight: Flight, key: &Key) {
+    fn had(&mut self, flight: Flight, key: &Key, name: Option<Arc<str>>) {
         let grant = self.sent_under.iter().find(|(sent, _)| *sent == flight).and_then(|(_, grant)| *grant);
-        let effect = Effect { key: key.clone(), flight, grant };
-        let before: Vec<Effect> = self.effects.iter().filter(|one| one.key.as_str() == key.as_str()).cloned().collect();
+        let effect = Effect { key: key.clone(), name, flight, grant };
+        let before: Vec<Effect> = self.effects.iter().filter(|one| one.is_same_as(&effect)).cloned().collect();
         self.effects.push(effect.clone());
         for other in before {
             if let Some((rule, why)) = self.clash(&other, &effect) {
                 let what = format!(
-                    "{key} had its effect twice: by client {} ({}) and by client {} ({}); {why}",
+                    "{key} had its effect{} twice: by client {} ({}) and by client {} ({}); {why}",
+                    effect.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default(),
                     other.flight.client,
                     under(other.grant),
                     effect.flight.client,

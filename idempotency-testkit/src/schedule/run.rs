@@ -125,6 +125,10 @@ pub(super) fn run(
     source: &mut dyn Source,
     tell: Option<Vec<String>>,
 ) -> Ended {
+    assert!(
+        tokio::runtime::Handle::try_current().is_err(),
+        "a schedule has a runtime of its own, whose time it rules: call it in a plain #[test], not in a #[tokio::test]"
+    );
     // Delays with jitter are drawn from this generator, which is the thread's own.
     fastrand::seed(7);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -346,6 +350,10 @@ impl Run<'_> {
             Event::Carry(flight) | Event::Exchange(flight) => {
                 let net = self.net.lock();
                 let Some(at) = net.position(flight) else { return Touch::Nothing };
+                // Late ones share what is left of them, whatever they touch.
+                if net.airborne[at].is_late() {
+                    return Touch::Everything;
+                }
                 match &net.airborne[at].cargo {
                     Cargo::Store { key, .. } => Touch::Store(hash(key)),
                     Cargo::Effect { key, .. } | Cargo::Look { key, .. } => Touch::Outside(hash(key)),
@@ -396,7 +404,7 @@ impl Run<'_> {
         };
         let began = self.clock.elapsed();
         // A moment more than a request may take, so that one that does nothing is found out.
-        let longest = if held_up { self.lease() } else { self.plan.within + Duration::from_millis(1) };
+        let longest = if held_up { self.lease() } else { self.plan.within.saturating_add(Duration::from_millis(1)) };
         let mut longest = pin!(sleep(longest));
         poll_fn(|cx| {
             let ended = self.poll_clients(cx);

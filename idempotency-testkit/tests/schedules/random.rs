@@ -131,3 +131,50 @@ fn a_strategy_that_draws_nothing_says_so() {
     let failure = Property::of(none).try_check(pay).unwrap_err();
     assert!(failure.violation.what.starts_with("no requests could be drawn from the strategy"), "{failure}");
 }
+
+#[test]
+fn several_effects_of_one_operation_are_had_once_each() {
+    let both = |twice: bool| {
+        move |world: World, amount: u32| async move {
+            let (key, effects) = (key(amount), world.effects());
+            let handle = world.idempotency();
+            let paid = handle.call(&key).run(|attempt| async move {
+                effects.record_as(attempt.key(), "charge").await?;
+                effects.record_as(attempt.key(), if twice { "charge" } else { "mail" }).await?;
+                Ok::<_, Failed>(amount)
+            });
+            Ok::<_, Failed>(paid.await?.into_inner())
+        }
+    };
+    Property::of(1..3_u32).check(both(false));
+    let failure = Property::of(1..3_u32).try_check(both(true)).unwrap_err();
+    assert_eq!(failure.violation.rule, Rule::OneEffect);
+    assert!(failure.violation.what.contains("had its effect `charge` twice"), "{failure}");
+}
+
+#[tokio::test]
+#[should_panic(expected = "call it in a plain #[test], not in a #[tokio::test]")]
+async fn a_schedule_in_a_runtime_says_where_it_belongs() {
+    Property::of(1..3_u32).check(pay);
+}
+
+#[test]
+fn a_request_that_asks_for_ever_is_found_however_often_it_asks() {
+    let asks = |world: World, amount: u32| async move {
+        use idempotency_core::IdempotencyStore;
+
+        let store = world.store();
+        while store.get(&key(amount)).await.is_ok() {}
+        Ok::<_, Error>(())
+    };
+    let failure = Property::of(1..3_u32).bounds(Bounds::NONE).try_check(asks).unwrap_err();
+    assert_eq!(failure.violation.rule, Rule::RequestsEnd);
+    let printed = failure.schedule.to_string();
+    assert!(printed.contains("exchange 1z300"), "{printed}");
+    let requests: Vec<u32> = failure.requests.iter().map(|request| request.parse().unwrap()).collect();
+    let again = Property::of(1..3_u32).bounds(Bounds::NONE).replay(&requests, &printed, asks).unwrap_err();
+    assert_eq!(again.violation, failure.violation);
+    // Nor does it take for ever where there is no limit.
+    let endless = Property::of(1..3_u32).bounds(Bounds::NONE).within(Duration::MAX).try_check(asks).unwrap_err();
+    assert_eq!(endless.violation.rule, Rule::RequestsEnd);
+}
