@@ -3,74 +3,33 @@
 // A run and all that it drives live on one thread.
 #![allow(clippy::future_not_send)]
 
+mod client;
+mod options;
+
 use std::future::poll_fn;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use idempotency_core::{Clock, IdempotencyStore, Key, defaults};
+use idempotency_core::{Clock, defaults};
 use tokio::runtime::Builder;
 use tokio::time::{advance, sleep};
 
 use super::bounds::Bounds;
 use super::clock::SimClock;
 use super::event::{Event, Flight};
-use super::network::{Cargo, Shared, Stage};
+use super::network::{Shared, Stage};
+use super::plan::{Handling, Plan, Simulated};
 use super::quiet::caught;
-use super::referee::{EffectRule, Referee, Violation};
-use super::source::{Source, Touch};
+use super::referee::{Referee, Violation};
+use super::source::Source;
 use super::teller::Teller;
 use super::trace::{Then, Trace};
 use super::world::World;
 use crate::rule::Rule;
-
-/// A client's request, being handled.
-pub(super) type Handling = Pin<Box<dyn Future<Output = Result<String, String>>>>;
-
-/// Makes the store of a run.
-pub(super) type MakeStore = Arc<dyn Fn(SimClock) -> Simulated + Send + Sync>;
-
-/// The store of a run.
-#[derive(Clone)]
-pub struct Simulated {
-    store: Arc<dyn IdempotencyStore>,
-    restart: Option<Arc<dyn Fn() + Send + Sync>>,
-}
-
-impl std::fmt::Debug for Simulated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Simulated").field("store", &self.store).finish_non_exhaustive()
-    }
-}
-
-impl Simulated {
-    /// A store that never goes down.
-    pub fn new(store: impl IdempotencyStore) -> Self {
-        Self { store: Arc::new(store), restart: None }
-    }
-
-    /// A store that can go down and come up again: `restart` leaves it as it then is.
-    #[must_use]
-    pub fn with_restart(mut self, restart: impl Fn() + Send + Sync + 'static) -> Self {
-        self.restart = Some(Arc::new(restart));
-        self
-    }
-}
-
-/// What a run is made of, beside its schedule.
-#[derive(Clone)]
-pub(super) struct Plan {
-    pub(super) make_store: MakeStore,
-    pub(super) bounds: Bounds,
-    pub(super) rule: EffectRule,
-    /// How long a request may take.
-    pub(super) within: Duration,
-    /// Whether a call and its answer may go in one step.
-    pub(super) exchanges: bool,
-}
+use client::Client;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -82,22 +41,6 @@ pub(super) struct Ended {
 
 /// More steps than any run of a service that ends.
 const MOST_STEPS: usize = 600;
-
-/// A client's process.
-struct Client {
-    handling: Option<Handling>,
-    begun: bool,
-    crashed: bool,
-    flag: Arc<Flag>,
-    /// When it began, in the time that counts.
-    began: Duration,
-}
-
-impl Client {
-    const fn is_running(&self) -> bool {
-        self.begun && !self.crashed && self.handling.is_some()
-    }
-}
 
 pub(super) struct Run<'a> {
     plan: &'a Plan,
@@ -138,20 +81,13 @@ pub(super) fn run(
         let Simulated { store, restart } = (plan.make_store)(clock.clone());
         let net = Shared::new(store, clock.clone(), Referee::new(plan.rule, tell.is_some()));
         let waker = Arc::new(Mutex::new(None));
-        let new_client = |_| Client {
-            handling: None,
-            begun: false,
-            crashed: false,
-            flag: Arc::new(Flag { woken: AtomicBool::new(true), main: waker.clone() }),
-            began: Duration::ZERO,
-        };
         let mut run = Run {
             plan,
             left: plan.bounds,
             net,
             clock,
             restart,
-            clients: (0..clients).map(new_client).collect(),
+            clients: (0..clients).map(|_| Client::new(&waker)).collect(),
             last_from: clients - last,
             waker: waker.clone(),
             teller: tell.map(|requests| Teller::new(clients, requests)),
@@ -208,96 +144,6 @@ impl Run<'_> {
         }
     }
 
-    /// What can happen next; first, what does if nothing goes wrong.
-    fn enabled(&self, quiet: bool) -> Vec<Event> {
-        let net = self.net.lock();
-        let left = if quiet { Bounds::NONE } else { self.left };
-        let mut flights: Vec<(Flight, bool)> = net
-            .airborne
-            .iter()
-            .filter(|one| !one.is_late() && !matches!(one.stage, Stage::Delivered(_) | Stage::Moving))
-            .map(|one| (one.flight, matches!(one.stage, Stage::Answered(_))))
-            .collect();
-        flights.truncate(32);
-        let next = self.clients.iter().position(|client| !client.begun).filter(|next| *next < self.last_from);
-        let running = self.clients.iter().any(Client::is_running);
-        let mut enabled = Vec::with_capacity(16);
-        let onward = |(flight, answered): (Flight, bool)| match answered {
-            true => Event::Deliver(flight),
-            false if self.plan.exchanges => Event::Exchange(flight),
-            false => Event::Carry(flight),
-        };
-        match (flights.first(), next) {
-            (Some(first), _) => enabled.push(onward(*first)),
-            (None, Some(next)) => {
-                enabled.push(Event::Begin(number(next)));
-                // Nothing is on its way: time may pass before the next one comes, and nobody is held up.
-                if running && !quiet {
-                    enabled.push(Event::Wait);
-                }
-            }
-            (None, None) if running => enabled.push(Event::Wait),
-            (None, None) => return self.afterwards(&net),
-        }
-        if quiet || self.clients[self.last_from..].iter().any(|last| last.begun) {
-            return enabled;
-        }
-        enabled.extend(flights.iter().skip(1).copied().map(onward));
-        if let (Some(next), false) = (next, flights.is_empty()) {
-            enabled.push(Event::Begin(number(next)));
-        }
-        for (flight, answered) in &flights {
-            let Some(at) = net.position(*flight) else { continue };
-            let one = &net.airborne[at];
-            let is_store = matches!(one.cargo, Cargo::Store { .. });
-            let sent = matches!(one.stage, Stage::Sent);
-            if self.plan.exchanges && !answered {
-                enabled.push(Event::Carry(*flight));
-            }
-            if left.losses > 0 && !one.alone && (sent || *answered) {
-                enabled.push(Event::Lose(*flight));
-            }
-            if left.failures > 0 && !one.alone && sent && is_store {
-                enabled.push(Event::Fail(*flight));
-            }
-        }
-        if left.late > 0 {
-            enabled.extend(net.airborne.iter().filter(|one| one.is_late()).map(|one| Event::Carry(one.flight)));
-        }
-        let running = || self.clients.iter().enumerate().filter(|(_, client)| client.is_running());
-        if left.crashes > 0 {
-            enabled.extend(running().map(|(at, _)| Event::Crash(number(at))));
-        }
-        if left.drops > 0 {
-            enabled.extend(running().map(|(at, _)| Event::Drop(number(at))));
-        }
-        let begun = self.clients.iter().any(|client| client.begun);
-        if begun && left.lapses > 0 {
-            enabled.push(Event::Lapse);
-        }
-        if left.waits > 0 && !flights.is_empty() && running().next().is_some() {
-            enabled.push(Event::Wait);
-        }
-        if begun && left.restarts > 0 && self.restart.is_some() {
-            enabled.push(Event::Restart);
-        }
-        if begun && left.clock_steps > 0 {
-            enabled.push(Event::StepBack);
-        }
-        enabled
-    }
-
-    /// When all are done, a lease goes by and then one more comes for each request.
-    fn afterwards(&self, net: &super::network::Net) -> Vec<Event> {
-        let Some(next) = self.clients.iter().position(|client| !client.begun) else { return Vec::new() };
-        let alone = net.airborne.iter().find(|one| one.alone && matches!(one.stage, Stage::Making(..)));
-        match alone {
-            Some(one) => vec![Event::Carry(one.flight)],
-            None if next == self.last_from && self.steps.last() != Some(&Event::Lapse) => vec![Event::Lapse],
-            None => vec![Event::Begin(number(next))],
-        }
-    }
-
     async fn happen(&mut self, event: Event, handle: &dyn Fn(World, usize) -> Handling) {
         match event {
             Event::Begin(client) => {
@@ -342,36 +188,6 @@ impl Run<'_> {
             Event::StepBack => self.clock.step_back(self.lease() * 2),
         }
         self.settle().await;
-    }
-
-    /// What a step reads or changes beside its client.
-    fn touches(&self, event: Event) -> Touch {
-        match event {
-            Event::Carry(flight) | Event::Exchange(flight) => {
-                let net = self.net.lock();
-                let Some(at) = net.position(flight) else { return Touch::Nothing };
-                // Late ones share what is left of them, whatever they touch.
-                if net.airborne[at].is_late() {
-                    return Touch::Everything;
-                }
-                match &net.airborne[at].cargo {
-                    Cargo::Store { key, .. } => Touch::Store(hash(key)),
-                    Cargo::Effect { key, .. } | Cargo::Look { key, .. } => Touch::Outside(hash(key)),
-                }
-            }
-            Event::Lapse | Event::Wait | Event::Restart | Event::StepBack => Touch::Everything,
-            Event::Begin(_)
-            | Event::Deliver(_)
-            | Event::Lose(_)
-            | Event::Fail(_)
-            | Event::Crash(_)
-            | Event::Drop(_) => Touch::Nothing,
-        }
-    }
-
-    fn is_late(&self, flight: Flight) -> bool {
-        let net = self.net.lock();
-        net.position(flight).is_some_and(|at| net.airborne[at].is_late())
     }
 
     fn lease(&self) -> Duration {
@@ -472,28 +288,6 @@ impl Run<'_> {
     }
 }
 
-fn hash(key: &Key) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.as_str().hash(&mut hasher);
-    hasher.finish()
-}
-
 fn number(at: usize) -> u8 {
     u8::try_from(at + 1).unwrap_or(u8::MAX)
-}
-
-/// Tells that a client can go on.
-struct Flag {
-    woken: AtomicBool,
-    main: Arc<Mutex<Option<Waker>>>,
-}
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        let main = self.main.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(main) = main {
-            main.wake();
-        }
-    }
 }
