@@ -5,6 +5,8 @@ use std::fmt;
 use super::ServerError;
 
 /// The URL of a server that is not ours: `scheme://[user[:password]@]host:port[,host:port…][/path][?query]`.
+///
+/// A `?` in the password, and an `@` in the query, are written `%3F` and `%40`.
 #[derive(Clone)]
 pub(super) struct Foreign {
     pub(super) variable: &'static str,
@@ -42,7 +44,11 @@ impl Foreign {
             // Both names of Postgres's scheme, and of Redis over TLS.
             let other = matches!((form.split_once("://")?.0, scheme), ("postgres", "postgresql") | ("redis", "rediss"));
             let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
-            // A password may hold anything but the `@` that ends it.
+            // Behind a `?` there may be the rest of a password, and hosts would be the beginning of it.
+            if query.contains('@') {
+                return None;
+            }
+            // Else a password may hold anything: the last `@` ends it.
             let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
             let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
             let port = |host: &str| match host.rsplit_once(':') {
@@ -177,5 +183,14 @@ mod tests {
         let bad = Foreign::read("SOME_URL", "http://me:secret@one:1", FORM, 6379).unwrap_err();
         let said = format!("{bad} {bad:?}");
         assert!(said.contains("SOME_URL") && said.contains(FORM) && !said.contains("secret"), "{said}");
+    }
+    #[test]
+    fn a_password_that_looks_like_hosts_and_a_query_is_refused_and_not_shown() {
+        for url in ["redis://me:123?456@one:1", "redis://me:123@456?789@one:1"] {
+            let outcome = Foreign::read("SOME_URL", url, FORM, 6379);
+            let said = format!("{outcome:?}");
+            assert!(outcome.is_err() && ["123", "456", "789"].iter().all(|part| !said.contains(part)), "{said}");
+        }
+        assert_eq!(read("redis://me:1%3F2@one:1?a=b%40c").password().as_deref(), Some("1?2"));
     }
 }
