@@ -62,6 +62,7 @@ mod property;
 mod quiet;
 mod referee;
 mod run;
+mod sent;
 mod shrink;
 mod signal;
 mod source;

@@ -15,9 +15,10 @@ use super::clock::SimClock;
 use super::event::{Event, Schedule};
 use super::explorer::Explorer;
 use super::failure::{Failure, Found, Misfit};
-use super::plan::{Handling, Plan, Simulated};
+use super::plan::{Plan, Simulated};
 use super::referee::EffectRule;
-use super::run::{Ended, run};
+use super::run::Ended;
+use super::sent::Sent;
 use super::shrink::shortest;
 use super::source::{Replay, Script, Source, Wishes};
 use super::world::World;
@@ -334,37 +335,5 @@ where
                 Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1, requests: requests.len() })))
             }
         }
-    }
-}
-
-/// What is sent in a run, and who handles it.
-struct Sent<'a, F> {
-    copies: usize,
-    service: &'a F,
-}
-
-impl<F> Sent<'_, F> {
-    fn run<R, Fut, T, E>(&self, plan: &Plan, requests: &[R], source: &mut dyn Source, tell: bool) -> Ended
-    where
-        R: Clone + Debug,
-        F: Fn(World, R) -> Fut,
-        Fut: Future<Output = Result<T, E>> + 'static,
-        T: Debug,
-        E: Debug,
-    {
-        let clients = requests.len() * (self.copies + 1);
-        // Copies of different requests come by turns; the last ones come last.
-        let request = |client: usize| &requests[client % requests.len()];
-        let handle = |world: World, client: usize| -> Handling {
-            let handling = (self.service)(world, request(client).clone());
-            Box::pin(async move {
-                match handling.await {
-                    Ok(value) => Ok(format!("{value:?}")),
-                    Err(error) => Err(format!("{error:?}")),
-                }
-            })
-        };
-        let told = tell.then(|| (0..clients).map(|client| format!("{:?}", request(client))).collect());
-        run(plan, clients, requests.len(), &handle, source, told)
     }
 }

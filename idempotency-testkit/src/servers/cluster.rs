@@ -6,7 +6,7 @@ use super::redis::{ANSWER, PORT, Redis, RedisServer};
 use super::resp::{Reply, ask};
 
 const VARIABLE: &str = "IDEMPOTENCY_TEST_REDIS_CLUSTER_URL";
-const FORM: &str = "redis+cluster://[user:password@]host:port[,host:port…]";
+const FORM: &str = "redis-cluster://[user:password@]host:port[,host:port…]";
 
 const SLOTS: usize = 16384;
 const MASTERS: usize = 3;
@@ -66,11 +66,11 @@ impl RedisCluster {
         Ok(Self { place: Place::Own(nodes) })
     }
 
-    /// `redis+cluster://host:port,…` with all nodes, or what the environment says, with its password.
+    /// `redis-cluster://host:port,…` with all nodes, or what the environment says, with its password.
     #[must_use]
     pub fn url(&self) -> String {
         match &self.place {
-            Place::Own(_) => format!("redis+cluster://{}", self.addresses().join(",")),
+            Place::Own(_) => format!("redis-cluster://{}", self.addresses().join(",")),
             Place::Foreign(foreign) => foreign.url(),
         }
     }

@@ -7,7 +7,7 @@ use super::replicas::RedisReplicas;
 use super::resp::{Reply, ask};
 
 const VARIABLE: &str = "IDEMPOTENCY_TEST_REDIS_SENTINEL_URL";
-const FORM: &str = "redis+sentinel://[user:password@]host:port[,host:port…]/master";
+const FORM: &str = "redis-sentinel://[user:password@]host:port[,host:port…]/master";
 const PORT: u16 = 26379;
 
 /// The name of the master in servers of our own.
@@ -69,12 +69,12 @@ impl RedisSentinel {
         Ok(Self { place: Place::Own { sentinels, servers } })
     }
 
-    /// `redis+sentinel://host:port,host:port,host:port/master`, or what the environment says, with
+    /// `redis-sentinel://host:port,host:port,host:port/master`, or what the environment says, with
     /// its password.
     #[must_use]
     pub fn url(&self) -> String {
         match &self.place {
-            Place::Own { .. } => format!("redis+sentinel://{}/{MASTER}", self.addresses().join(",")),
+            Place::Own { .. } => format!("redis-sentinel://{}/{MASTER}", self.addresses().join(",")),
             Place::Foreign(foreign) => foreign.url(),
         }
     }

@@ -8,7 +8,7 @@ use crate::redis::{get, set};
 #[test]
 fn every_slot_is_served_and_a_replica_takes_over_when_its_master_is_killed() {
     let redis = RedisCluster::own().unwrap();
-    assert_eq!(redis.url(), format!("redis+cluster://{}", redis.addresses().join(",")));
+    assert_eq!(redis.url(), format!("redis-cluster://{}", redis.addresses().join(",")));
     let nodes = redis.nodes().unwrap();
     let mut masters = Vec::new();
     for number in 0..300 {

@@ -83,8 +83,8 @@ fn a_cluster_and_sentinels_that_are_named_are_used_and_not_touched() {
         return;
     }
     let redis = Redis::shared().unwrap();
-    passes_with(test, CLUSTER, &format!("redis+cluster://{},{}", redis.address(), redis.address()));
-    passes_with(test, SENTINEL, &format!("redis+sentinel://{}/main", redis.address()));
+    passes_with(test, CLUSTER, &format!("redis-cluster://{},{}", redis.address(), redis.address()));
+    passes_with(test, SENTINEL, &format!("redis-sentinel://{}/main", redis.address()));
 }
 
 #[test]

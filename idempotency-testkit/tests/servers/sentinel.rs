@@ -8,7 +8,7 @@ use crate::redis::{ANSWER, get, set};
 #[test]
 fn a_replica_is_promoted_when_the_master_is_killed_and_the_old_one_joins_it() {
     let redis = RedisSentinel::own().unwrap();
-    assert_eq!(redis.url(), format!("redis+sentinel://{}/mymaster", redis.addresses().join(",")));
+    assert_eq!(redis.url(), format!("redis-sentinel://{}/mymaster", redis.addresses().join(",")));
     let old = redis.master().unwrap();
     assert_eq!(old.address(), redis.servers().unwrap()[0].address());
     set(old, "key", "value");
