@@ -31,6 +31,9 @@ pub mod schedule;
 pub mod servers;
 pub mod strategies;
 
+/// The property-testing library whose strategies are taken and given.
+pub use proptest;
+
 pub use belief::{Belief, Window};
 pub use call::{Answer, Call, Method, describe};
 pub use reference::ReferenceStore;

@@ -186,7 +186,13 @@ fn by_snapshots(expected: &Snapshot, found: &Snapshot) -> Rule {
         return Rule::ResultsDoNotChange;
     }
     match (&expected.state, &found.state) {
-        (State::Unknown { .. }, State::Released { .. }) => Rule::ReleaseSpeaksForItself,
+        // It is its own attempt that is unknown, or one before it.
+        (State::Unknown { .. }, State::Released { .. })
+            if expected.prior.is_some_and(|prior| prior.attempt < expected.attempt) =>
+        {
+            Rule::ReleaseSpeaksForItself
+        }
+        (State::Unknown { .. }, State::Released { .. }) => Rule::UnknownIsNeverSilent,
         (State::InProgress { confirmed: true, .. }, State::InProgress { confirmed: false, .. }) => {
             Rule::UnknownIsNeverSilent
         }

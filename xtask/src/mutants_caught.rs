@@ -24,6 +24,7 @@ pub(crate) fn run(mut args: Args) -> Outcome {
         command.env(WRITE_TO, workspace.root.join("docs").join("mutants-caught"));
     }
     let line = shell::shown(&command);
+    eprintln!("+ {line}\nbuilding it may take some minutes");
     let output = command.output().map_err(|error| {
         Failure::new(format!("`{line}` could not be started: {error}")).advise("check that cargo is on the PATH")
     })?;

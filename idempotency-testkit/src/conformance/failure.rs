@@ -99,7 +99,7 @@ impl fmt::Display for Failure {
         if story.is_empty() {
             return write!(f, "\nas the first call of the key {key}");
         }
-        write!(f, "\nthe key {key} had been brought there by")?;
+        write!(f, "\nthe key `{key}` had been brought there by")?;
         // The beginning of a long story is no news: the last calls are what counts.
         let left_out = story.len().saturating_sub(30);
         if left_out > 0 {

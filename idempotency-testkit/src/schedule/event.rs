@@ -80,6 +80,22 @@ impl Event {
         }
     }
 
+    /// The same step, of another client.
+    pub(super) fn of_others(self, other: impl Fn(u8) -> u8) -> Self {
+        let moved = |flight: Flight| Flight { client: other(flight.client), ..flight };
+        match self {
+            Self::Begin(client) => Self::Begin(other(client)),
+            Self::Crash(client) => Self::Crash(other(client)),
+            Self::Drop(client) => Self::Drop(other(client)),
+            Self::Carry(flight) => Self::Carry(moved(flight)),
+            Self::Deliver(flight) => Self::Deliver(moved(flight)),
+            Self::Exchange(flight) => Self::Exchange(moved(flight)),
+            Self::Lose(flight) => Self::Lose(moved(flight)),
+            Self::Fail(flight) => Self::Fail(moved(flight)),
+            Self::Lapse | Self::Wait | Self::Restart | Self::StepBack => self,
+        }
+    }
+
     const fn verb(self) -> &'static str {
         match self {
             Self::Begin(_) => "begin",

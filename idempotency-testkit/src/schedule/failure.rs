@@ -69,8 +69,20 @@ impl Failure {
         }
     }
 
+    pub(super) fn nothing_had(found: Found) -> Self {
+        let ended = || Ended { steps: Vec::new(), violation: None, trace: None, effects: 0 };
+        let mut failure = Self::new(ended(), &ended(), found);
+        failure.violation = Violation {
+            rule: Rule::OneEffect,
+            what: "no schedule had any effect, so nothing was shown: does the service have its effects in `world.effects()`? \
+                   One that has none is checked `.without_effects()`"
+                .into(),
+        };
+        failure
+    }
+
     pub(super) fn not_drawn(seed: u64, tried: u64, why: &str) -> Self {
-        let ended = || Ended { steps: Vec::new(), violation: None, trace: None };
+        let ended = || Ended { steps: Vec::new(), violation: None, trace: None, effects: 0 };
         let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried, requests: 0 });
         failure.violation.what = format!("no requests could be drawn from the strategy: {why}");
         failure
@@ -94,10 +106,13 @@ impl fmt::Display for Failure {
                 )?;
                 writeln!(f, "the whole search again:  {}={seed} cargo test …", seed::SEED)?;
             }
-            None => writeln!(f, "found as schedule number {}", self.tried)?,
+            None => writeln!(f, "found as schedule number {}, then made as short as it could be", self.tried)?,
         }
         let (steps, requests) = (self.schedule.0.len(), self.requests.join(", "));
-        write!(f, "these {steps} steps again:    .replay(&[{requests}], \"{}\", service)", self.schedule)
+        if steps == 0 {
+            return Ok(());
+        }
+        write!(f, "these {steps} steps again:     property.replay(&[{requests}], \"{}\", service)", self.schedule)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A service's property: one effect a key, whatever the schedule.
 
+mod chosen;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::bounds::Bounds;
 use super::clock::SimClock;
-use super::event::{Event, Schedule};
-use super::explorer::Explorer;
-use super::failure::{Failure, Found, Misfit};
+use super::event::Event;
+use super::failure::{Failure, Found};
 use super::plan::{Plan, Simulated};
 use super::referee::EffectRule;
-use super::run::Ended;
 use super::sent::Sent;
 use super::shrink::shortest;
 use super::source::{Replay, Script, Source, Wishes};
@@ -62,6 +62,8 @@ pub struct Property<S> {
     runs: u32,
     seed: Option<u64>,
     every_order: bool,
+    /// Whether effects are to be had at all.
+    effects: bool,
 }
 
 impl<S: Debug> Debug for Property<S> {
@@ -126,7 +128,16 @@ where
             within: Duration::from_secs(600),
             exchanges: true,
         };
-        Self { requests, plan, copies: 3, different: 2, runs: seed::soaked(1000, 100), seed: None, every_order: false }
+        Self {
+            requests,
+            plan,
+            copies: 3,
+            different: 2,
+            runs: seed::soaked(1000, 100),
+            seed: None,
+            every_order: false,
+            effects: true,
+        }
     }
 
     /// Sets how many times each request is sent, 1 to 20, beside the last one when all is quiet.
@@ -174,6 +185,12 @@ where
         Self { seed: Some(seed), ..self }
     }
 
+    /// For services that have no effects in [`World::effects`]: what is held to is the rest. Otherwise a
+    /// search in which no effect was ever had is a failure, as it has shown nothing.
+    pub fn without_effects(self) -> Self {
+        Self { effects: false, ..self }
+    }
+
     /// Has an exploration run every order of steps, even where two steps do not touch each other: for
     /// services whose copies share something beside the world. It takes many times as long.
     pub fn every_order(self) -> Self {
@@ -217,6 +234,7 @@ where
         let plan = self.plan;
         let sent = Sent { copies: self.copies, service: &service };
         let run = |requests: &Vec<S::Value>, source: &mut dyn Source| sent.run(&plan, requests, source, false);
+        let mut had = false;
         for tried in 1..=u64::from(self.runs) {
             let drawn =
                 requests.new_tree(&mut runner).and_then(|tree| Ok((tree, Wishes::any().new_tree(&mut runner)?)));
@@ -225,6 +243,7 @@ where
                 Err(why) => return Err(Box::new(Failure::not_drawn(seed, tried, &why.to_string()))),
             };
             let ended = run(&tree.current(), &mut Script::new(&wishes));
+            had |= ended.effects > 0;
             if ended.violation.is_some() {
                 let again = |requests: &Vec<S::Value>, steps: &[Event]| run(requests, &mut Replay::as_far(steps));
                 let shortest = shortest(&mut tree, ended, again);
@@ -233,107 +252,10 @@ where
                 return Err(Box::new(Failure::new(told, &shortest.ended, found)));
             }
         }
+        if self.effects && !had {
+            let found = Found { seed: Some(seed), tried: u64::from(self.runs), requests: 0 };
+            return Err(Box::new(Failure::nothing_had(found)));
+        }
         Ok(Passed { schedules: self.runs, seed })
-    }
-
-    /// Runs **all** schedules of one request's copies within the bounds, [`Bounds::EXHAUSTIVE`] unless
-    /// others were set, but for those that differ only in the order of independent steps.
-    ///
-    /// The copies must not share anything but the world: two steps of different clients are taken to be
-    /// independent unless both reach the store, or the world outside, under the same key.
-    ///
-    /// # Errors
-    /// [`Failure`], with the first schedule that breaks the property.
-    ///
-    /// # Panics
-    /// Where the service does something that the schedule does not rule, so that the same steps lead
-    /// elsewhere.
-    pub fn explore<F, Fut, T, E>(self, request: S::Value, service: F) -> Result<Explored, Box<Failure>>
-    where
-        F: Fn(World, S::Value) -> Fut,
-        Fut: Future<Output = Result<T, E>> + 'static,
-        T: Debug,
-        E: Debug,
-    {
-        let mut plan = self.plan;
-        plan.exchanges = false;
-        if plan.bounds == Bounds::RANDOM {
-            plan.bounds = Bounds::EXHAUSTIVE;
-        }
-        let sent = Sent { copies: self.copies, service: &service };
-        let requests = [request];
-        let mut explorer = Explorer::new(self.every_order);
-        let mut explored = Explored { schedules: 0, same: 0, longest: 0 };
-        loop {
-            let same = explorer.same;
-            let ended = sent.run(&plan, &requests, &mut explorer, false);
-            if explorer.same == same {
-                explored.schedules += 1;
-                explored.longest = explored.longest.max(ended.steps.len());
-            }
-            if ended.violation.is_some() {
-                let told = sent.run(&plan, &requests, &mut Replay::new(&ended.steps), true);
-                let found = Found { seed: None, tried: explored.schedules, requests: 1 };
-                return Err(Box::new(Failure::new(told, &ended, found)));
-            }
-            if !explorer.next() {
-                explored.same = explorer.same;
-                return Ok(explored);
-            }
-        }
-    }
-
-    /// Runs one random schedule: for a property test of one's own, which draws requests and
-    /// [`Wishes`](crate::strategies::schedules) itself, and shrinks them.
-    ///
-    /// # Errors
-    /// [`Failure`] where it breaks the property.
-    pub fn run<F, Fut, T, E>(&self, requests: &[S::Value], wishes: &Wishes, service: F) -> Result<(), Box<Failure>>
-    where
-        F: Fn(World, S::Value) -> Fut,
-        Fut: Future<Output = Result<T, E>> + 'static,
-        T: Debug,
-        E: Debug,
-    {
-        let sent = Sent { copies: self.copies, service: &service };
-        let ended = sent.run(&self.plan, requests, &mut Script::new(wishes), false);
-        if ended.violation.is_none() {
-            return Ok(());
-        }
-        let told = sent.run(&self.plan, requests, &mut Replay::new(&ended.steps), true);
-        Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1, requests: requests.len() })))
-    }
-
-    /// Runs one schedule again, as a failure printed it.
-    ///
-    /// # Errors
-    /// [`Failure`] where it still breaks the property.
-    ///
-    /// # Panics
-    /// Where the schedule is none, or no longer fits the service.
-    pub fn replay<F, Fut, T, E>(self, requests: &[S::Value], schedule: &str, service: F) -> Result<(), Box<Failure>>
-    where
-        F: Fn(World, S::Value) -> Fut,
-        Fut: Future<Output = Result<T, E>> + 'static,
-        T: Debug,
-        E: Debug,
-    {
-        let Schedule(steps) = schedule.parse().unwrap_or_else(|error| panic!("{error}"));
-        let sent = Sent { copies: self.copies, service: &service };
-        let mut plan = self.plan;
-        // A schedule of an exploration has no exchanges; then all that it may do is allowed.
-        plan.exchanges = steps.iter().any(|step| matches!(step, Event::Exchange(_)));
-        let mut source = Replay::new(&steps);
-        let told = sent.run(&plan, requests, &mut source, true);
-        if let Some((at, enabled)) = source.misfit {
-            panic!("{}", Misfit { steps: &steps, at, enabled });
-        }
-        match told.violation {
-            None => Ok(()),
-            Some(_) => {
-                let ended = Ended { steps: told.steps.clone(), violation: told.violation.clone(), trace: None };
-                Err(Box::new(Failure::new(told, &ended, Found { seed: None, tried: 1, requests: requests.len() })))
-            }
-        }
     }
 }

@@ -269,7 +269,43 @@ impl Referee {
                     effect.flight.client,
                     under(effect.grant)
                 );
+                let locked = self.grants.iter().any(|(_, held, _)| held.as_str() == key.as_str());
+                let hint = if locked {
+                    ""
+                } else {
+                    ". Nothing ever locked it: is the effect recorded under the key that the service locks, and is that key the same for every copy of a request?"
+                };
+                let what = what + hint;
                 return self.breaks(rule, || what);
+            }
+        }
+    }
+
+    /// How many effects there were.
+    pub(super) const fn effects(&self) -> usize {
+        self.effects.len()
+    }
+
+    /// A run is over: the copies of each of `requests` requests were to have their effects under the same
+    /// keys. A key that is made anew each time would never be seen twice.
+    pub(super) fn all_done(&mut self, requests: usize) {
+        let keys_of = |client: u8| -> Vec<&str> {
+            let own = self.effects.iter().filter(|effect| effect.flight.client == client);
+            own.map(|effect| effect.key.as_str()).collect()
+        };
+        let request = |client: u8| usize::from(client - 1) % requests;
+        for (at, one) in self.effects.iter().enumerate() {
+            for other in &self.effects[at + 1..] {
+                let (first, second) = (one.flight.client, other.flight.client);
+                let copies = first != second && request(first) == request(second);
+                if copies && !keys_of(first).iter().any(|key| keys_of(second).contains(key)) {
+                    let what = format!(
+                        "clients {first} and {second} sent the same request, and it had its effect under {} for one and under {} \
+                         for the other: is the key made from the request?",
+                        one.key, other.key
+                    );
+                    return self.breaks(Rule::OneEffect, || what);
+                }
             }
         }
     }
@@ -280,7 +316,7 @@ impl Referee {
             return Some((Rule::OneEffect, "it was to have it at most once"));
         }
         let (Some(one), Some(other)) = (one.grant, other.grant) else {
-            return Some((Rule::OneEffect, "not each of them held a lock on it"));
+            return Some((Rule::OneEffect, "not each of them held a lock on that key"));
         };
         if one.lock == other.lock {
             return Some((Rule::OneEffect, "both were the same attempt's"));

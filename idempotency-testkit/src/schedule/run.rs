@@ -37,6 +37,8 @@ pub(super) struct Ended {
     pub(super) steps: Vec<Event>,
     pub(super) violation: Option<Violation>,
     pub(super) trace: Option<Trace>,
+    /// How many effects there were.
+    pub(super) effects: usize,
 }
 
 /// More steps than any run of a service that ends.
@@ -101,7 +103,8 @@ pub(super) fn run(
             run.net.lock().crash(u8::try_from(client).unwrap_or(u8::MAX));
         }
         run.clients.clear();
-        Ended { steps: std::mem::take(&mut run.steps), violation, trace }
+        let effects = run.net.lock().referee.effects();
+        Ended { steps: std::mem::take(&mut run.steps), violation, trace, effects }
     })
 }
 
@@ -114,7 +117,9 @@ impl Run<'_> {
         loop {
             let enabled = self.enabled(source.is_done());
             if enabled.is_empty() {
-                return None;
+                let mut net = self.net.lock();
+                net.referee.all_done(self.clients.len() - self.last_from);
+                return net.referee.take_broken();
             }
             let chosen = source.choose(&enabled, &|event| self.touches(event))?;
             let event = enabled[chosen];

@@ -90,5 +90,14 @@ fn candidates(steps: &[Event]) -> Vec<Vec<Event>> {
         }
         _ => None,
     });
-    one.chain(two).chain(joined).collect()
+    let clients = steps.iter().filter_map(|step| match step {
+        Event::Begin(client) => Some(*client),
+        _ => None,
+    });
+    // Whoever is not needed at all goes, and those after it move up.
+    let fewer = clients.map(|gone| {
+        let stay = steps.iter().filter(|step| step.client() != Some(gone));
+        stay.map(|step| step.of_others(|client| if client > gone { client - 1 } else { client })).collect()
+    });
+    fewer.chain(one).chain(two).chain(joined).collect()
 }

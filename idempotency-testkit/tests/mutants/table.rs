@@ -296,7 +296,7 @@ impl Trial {
         };
         let driven = |defect, bounds| {
             let property = Property::of(commands()).one_request().copies(1).bounds(bounds).on_store(broken(defect));
-            property.runs(schedules).seed(seed).within(Duration::from_secs(86_400)).try_check(drive)
+            property.runs(schedules).seed(seed).within(Duration::from_secs(86_400)).without_effects().try_check(drive)
         };
         match self {
             Self::Commands(defect) => driven(defect, Bounds::NONE),

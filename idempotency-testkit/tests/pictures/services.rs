@@ -129,26 +129,26 @@ impl IdempotencyStore for LooksThenLocks {
 /// The effect of the first attempt arrives when it is over, and the second has it again.
 pub(crate) fn late_effect() -> Trace {
     let schedule = "begin 1, exchange 1a, lose 1b, exchange 1c, carry 1b, begin 2, exchange 2a, exchange 2b";
-    Property::of(Just(1)).replay(&[1], schedule, careless).unwrap_err().trace
+    Property::of(Just(1)).try_replay(&[1], schedule, careless).unwrap_err().trace
 }
 
 /// A crash, a lapse, a takeover; then the effect of the dead arrives.
 pub(crate) fn crash_and_takeover() -> Trace {
     let schedule = "begin 1, exchange 1a, crash 1, lapse, begin 2, exchange 2a, exchange 2b, exchange 2c, carry 1b";
-    Property::of(Just(1)).at_most_once().replay(&[1], schedule, plain).unwrap_err().trace
+    Property::of(Just(1)).at_most_once().try_replay(&[1], schedule, plain).unwrap_err().trace
 }
 
 /// Two clients look, and both are told that they hold the key.
 pub(crate) fn both_acquire() -> Trace {
     let schedule = "begin 1, carry 1a, begin 2, carry 2a, carry 1a, deliver 1a, carry 2a";
     let property = Property::of(Just(1)).on_store(|clock| Simulated::new(LooksThenLocks(ReferenceStore::new(clock))));
-    property.replay(&[1], schedule, plain).unwrap_err().trace
+    property.try_replay(&[1], schedule, plain).unwrap_err().trace
 }
 
 /// Two requests with keys of their own, and one effect between them.
 pub(crate) fn several_keys() -> Trace {
     let schedule = "begin 1, exchange 1a, begin 2, exchange 2a, exchange 2b, exchange 1b";
-    Property::of(Just(1)).replay(&[1, 2], schedule, locks_another_key).unwrap_err().trace
+    Property::of(Just(1)).try_replay(&[1, 2], schedule, locks_another_key).unwrap_err().trace
 }
 
 /// Releases the key when it is dropped, though the effect may have been had.
@@ -173,7 +173,7 @@ pub(crate) async fn releases_when_dropped(world: World, amount: u32) -> Result<S
 /// A request is dropped, and its key freed, while its effect is on its way.
 pub(crate) fn dropped_and_freed() -> Trace {
     let schedule = "begin 1, exchange 1a, drop 1, exchange 1c, carry 1b, begin 2, exchange 2a, exchange 2b";
-    Property::of(Just(1)).replay(&[1], schedule, releases_when_dropped).unwrap_err().trace
+    Property::of(Just(1)).try_replay(&[1], schedule, releases_when_dropped).unwrap_err().trace
 }
 
 /// Eight clients come at once, and three requests' worth of steps go by.
@@ -182,19 +182,19 @@ pub(crate) fn eight_clients() -> Trace {
     let waits = "exchange 2a, exchange 3a, carry 4a, exchange 5a, deliver 4a, exchange 6a, lose 7a, exchange 8a";
     let rest = "lose 1b, crash 7, exchange 1c, carry 1b";
     let schedule = format!("{begin}, {waits}, {rest}");
-    Property::of(Just(1)).copies(12).replay(&[1], &schedule, careless).unwrap_err().trace
+    Property::of(Just(1)).copies(12).try_replay(&[1], &schedule, careless).unwrap_err().trace
 }
 
 /// The answer of the first effect is lost, and the key freed.
 pub(crate) fn lost_answer() -> Trace {
     let schedule = "begin 1, exchange 1a, carry 1b, lose 1b, exchange 1c, begin 2, exchange 2a, exchange 2b";
-    Property::of(Just(1)).replay(&[1], schedule, careless).unwrap_err().trace
+    Property::of(Just(1)).try_replay(&[1], schedule, careless).unwrap_err().trace
 }
 
 /// One pays, two are told that it does, one of them when its lease has run out.
 pub(crate) fn three_clients() -> Trace {
     let schedule = "begin 1, exchange 1a, begin 2, exchange 2a, lapse, begin 3, exchange 3a, exchange 3b, exchange 1b";
-    Property::of(Just(1)).at_most_once().replay(&[1], schedule, plain).unwrap_err().trace
+    Property::of(Just(1)).at_most_once().try_replay(&[1], schedule, plain).unwrap_err().trace
 }
 
 /// Texts that are markup, or far too long, or leave their line.
@@ -223,14 +223,14 @@ pub(crate) fn forty_steps() -> Trace {
         schedule += &format!(", begin {client}, exchange {client}a");
     }
     schedule += ", exchange 1c, carry 1b, begin 18, exchange 18a, exchange 18b";
-    Property::of(Just(1)).copies(20).replay(&[1], &schedule, careless).unwrap_err().trace
+    Property::of(Just(1)).copies(20).try_replay(&[1], &schedule, careless).unwrap_err().trace
 }
 
 /// One client is given the key while another holds it, and is told so at once.
 pub(crate) fn told_wrongly() -> Trace {
     let schedule = "begin 1, carry 1a, begin 2, exchange 2a, carry 1a";
     let property = Property::of(Just(1)).on_store(|clock| Simulated::new(LooksThenLocks(ReferenceStore::new(clock))));
-    let mut trace = property.replay(&[1], schedule, plain).unwrap_err().trace;
+    let mut trace = property.try_replay(&[1], schedule, plain).unwrap_err().trace;
     // The rule is broken as the call arrives; here its answer is at its client in the same step.
     if let Some(step) = trace.steps.last_mut()
         && let Event::Carry(flight) = step.event

@@ -18,7 +18,7 @@ fn three() -> Property<Just<u32>> {
 /// Three duplicates of one key, with a crash, a lost answer and a lapse anywhere.
 #[test]
 fn no_schedule_of_three_duplicates_has_an_effect_twice_untold() {
-    let explored = three().explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
+    let explored = three().try_explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
     println!("three duplicates over the simulated store: {explored}");
     assert!(explored.schedules > 100_000, "{explored}");
 }
@@ -26,7 +26,7 @@ fn no_schedule_of_three_duplicates_has_an_effect_twice_untold() {
 #[test]
 fn nor_over_the_memory_store() {
     let memory = |clock| Simulated::new(MemoryStore::with_clock(clock));
-    let explored = three().on_store(memory).explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
+    let explored = three().on_store(memory).try_explore(5, pay).unwrap_or_else(|failure| panic!("{failure}"));
     println!("three duplicates over the memory store: {explored}");
     assert!(explored.schedules > 100_000, "{explored}");
 }
@@ -34,8 +34,8 @@ fn nor_over_the_memory_store() {
 #[test]
 fn no_schedule_of_two_duplicates_has_an_effect_twice_where_once_is_the_rule() {
     for (what, explored) in [
-        ("refuse", three().copies(2).at_most_once().explore(5, pay_at_most_once)),
-        ("reconcile", three().copies(2).at_most_once().explore(5, pay_after_a_look)),
+        ("refuse", three().copies(2).at_most_once().try_explore(5, pay_at_most_once)),
+        ("reconcile", three().copies(2).at_most_once().try_explore(5, pay_after_a_look)),
     ] {
         let explored = explored.unwrap_or_else(|failure| panic!("{what}: {failure}"));
         println!("two duplicates, {what}: {explored}");
@@ -44,9 +44,9 @@ fn no_schedule_of_two_duplicates_has_an_effect_twice_where_once_is_the_rule() {
 
 #[test]
 fn a_careless_service_is_found_and_its_schedule_runs_again() {
-    let failure = three().explore(5, pay_carelessly).unwrap_err();
+    let failure = three().try_explore(5, pay_carelessly).unwrap_err();
     assert_eq!((failure.violation.rule, failure.seed), (Rule::ToldBeforeAgain, None));
-    let again = three().replay(&[5], &failure.schedule.to_string(), pay_carelessly).unwrap_err();
+    let again = three().try_replay(&[5], &failure.schedule.to_string(), pay_carelessly).unwrap_err();
     assert_eq!(again.violation, failure.violation);
 }
 
@@ -66,7 +66,7 @@ fn leaving_out_what_differs_only_in_order_leaves_out_no_end() {
             let ends = Mutex::new(BTreeSet::new());
             // What each client of the run at hand has come to.
             let run = Mutex::new(Arc::new(Mutex::new(Vec::new())));
-            let explored = property.copies(2).bounds(bounds).explore(5, |world, amount| {
+            let explored = property.copies(2).bounds(bounds).try_explore(5, |world, amount| {
                 let mut run = run.lock().unwrap();
                 if world.client() == 1 {
                     let ended = std::mem::take(&mut *run);
@@ -103,7 +103,7 @@ fn leaving_out_what_differs_only_in_order_leaves_out_no_end() {
 #[should_panic(expected = "the same steps led elsewhere")]
 fn a_service_that_does_as_it_likes_is_told_so() {
     let calls = AtomicU32::new(0);
-    let _ = three().explore(5, |world: World, amount| {
+    let _ = three().try_explore(5, |world: World, amount| {
         let twice = calls.fetch_add(1, Relaxed).is_multiple_of(3);
         async move {
             if twice {

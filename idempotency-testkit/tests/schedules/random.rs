@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idempotency_core::Error;
+use idempotency_core::{Error, Key};
 use idempotency_testkit::Rule;
 use idempotency_testkit::schedule::{Bounds, Property, World};
 use proptest::prelude::*;
@@ -43,7 +43,9 @@ fn an_error_taken_for_no_effect_is_caught_in_few_steps() {
         // It takes two requests, two claims, two effects, a release, and the answer that is lost: 8 steps.
         assert!(failure.schedule.0.len() <= 10, "seed {seed}: {failure}");
         let text = failure.to_string();
-        for told in ["told before again", "had its effect twice", "steps again:    .replay(&[", "IDEMPOTENCY_SEED="] {
+        for told in
+            ["told before again", "had its effect twice", "steps again:     property.replay(&[", "IDEMPOTENCY_SEED="]
+        {
             assert!(text.contains(told), "{told} is not in:\n{text}");
         }
     }
@@ -65,7 +67,7 @@ fn a_printed_schedule_is_run_again_exactly() {
     for seed in 0..20 {
         let failure = Property::of(Just(5_u32)).one_request().seed(seed).try_check(pay_carelessly).unwrap_err();
         let printed = failure.schedule.to_string();
-        let again = Property::of(Just(5_u32)).replay(&[5], &printed, pay_carelessly).unwrap_err();
+        let again = Property::of(Just(5_u32)).try_replay(&[5], &printed, pay_carelessly).unwrap_err();
         assert_eq!(again.violation, failure.violation);
         assert_eq!(again.schedule, failure.schedule);
         assert_eq!(
@@ -78,14 +80,14 @@ fn a_printed_schedule_is_run_again_exactly() {
 #[test]
 fn a_mended_service_passes_the_schedule_that_broke_it() {
     let schedule = "begin 1, exchange 1a, lose 1b, carry 1b, exchange 1c, begin 2, exchange 2a, exchange 2b";
-    Property::of(Just(5_u32)).replay(&[5], schedule, pay_carelessly).unwrap_err();
-    Property::of(Just(5_u32)).replay(&[5], schedule, pay).unwrap();
+    Property::of(Just(5_u32)).try_replay(&[5], schedule, pay_carelessly).unwrap_err();
+    Property::of(Just(5_u32)).try_replay(&[5], schedule, pay).unwrap();
 }
 
 #[test]
 #[should_panic(expected = "its step 2, `exchange 1b`, cannot happen. What can: exchange 1a, ")]
 fn a_schedule_that_no_longer_fits_says_where() {
-    let _ = Property::of(Just(5_u32)).replay(&[5], "begin 1, exchange 1b", pay);
+    let _ = Property::of(Just(5_u32)).try_replay(&[5], "begin 1, exchange 1b", pay);
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn a_request_that_never_ends_is_found() {
         tokio::time::sleep(Duration::from_secs(30)).await;
         Ok::<_, Error>(())
     };
-    Property::of(1..3_u32).runs(50).check(slow);
+    Property::of(1..3_u32).runs(50).without_effects().check(slow);
     let failure = Property::of(1..3_u32).within(Duration::from_secs(29)).try_check(slow).unwrap_err();
     assert_eq!(failure.violation.rule, Rule::RequestsEnd);
 }
@@ -123,6 +125,53 @@ fn what_a_service_reports_is_its_failure() {
         })
         .unwrap_err();
     assert_eq!((failure.violation.rule, failure.violation.what.as_str()), (Rule::NoLostValue, "client 1: 1 is lost"));
+}
+
+#[test]
+fn a_service_that_never_has_an_effect_has_shown_nothing() {
+    let idle = |_: World, amount: u32| async move { Ok::<_, Failed>(amount) };
+    let failure = Property::of(1..3_u32).try_check(idle).unwrap_err();
+    assert!(failure.violation.what.starts_with("no schedule had any effect"), "{failure}");
+    let failure = Property::of(Just(1_u32)).try_explore(1, idle).unwrap_err();
+    assert!(failure.violation.what.starts_with("no schedule had any effect"), "{failure}");
+    Property::of(1..3_u32).without_effects().check(idle);
+}
+
+/// Under a key of its own, each effect is had once.
+#[test]
+fn a_key_that_is_made_anew_for_each_request_is_found() {
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let anew = |world: World, amount: u32| {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            let key = Key::payment("create", number.to_string()).build().unwrap();
+            let effects = world.effects();
+            let pays = async {
+                effects.record(&key).await?;
+                Ok::<_, Failed>(amount)
+            };
+            Ok::<_, Failed>(world.idempotency().execute_once(&key, pays).await?.into_inner())
+        }
+    };
+    let failure = Property::of(1..3_u32).bounds(Bounds::NONE).try_check(anew).unwrap_err();
+    assert_eq!(failure.violation.rule, Rule::OneEffect);
+    assert!(failure.violation.what.contains("is the key made from the request?"), "{failure}");
+}
+
+#[test]
+fn an_effect_under_a_key_that_nobody_locks_is_told_as_such() {
+    let elsewhere = |world: World, amount: u32| async move {
+        let (key, effects) = (key(amount), world.effects());
+        let other = Key::payment("charge", "ord_42").build().unwrap();
+        let handle = world.idempotency();
+        let paid = handle.call(&key).run(|_| async {
+            effects.record(&other).await?;
+            Ok::<_, Failed>(amount)
+        });
+        Ok::<_, Failed>(paid.await?.into_inner())
+    };
+    let failure = Property::of(1..3_u32).try_check(elsewhere).unwrap_err();
+    assert!(failure.violation.what.contains("Nothing ever locked it"), "{failure}");
 }
 
 #[test]
@@ -172,7 +221,7 @@ fn a_request_that_asks_for_ever_is_found_however_often_it_asks() {
     let printed = failure.schedule.to_string();
     assert!(printed.contains("exchange 1z300"), "{printed}");
     let requests: Vec<u32> = failure.requests.iter().map(|request| request.parse().unwrap()).collect();
-    let again = Property::of(1..3_u32).bounds(Bounds::NONE).replay(&requests, &printed, asks).unwrap_err();
+    let again = Property::of(1..3_u32).bounds(Bounds::NONE).try_replay(&requests, &printed, asks).unwrap_err();
     assert_eq!(again.violation, failure.violation);
     // Nor does it take for ever where there is no limit.
     let endless = Property::of(1..3_u32).bounds(Bounds::NONE).within(Duration::MAX).try_check(asks).unwrap_err();
