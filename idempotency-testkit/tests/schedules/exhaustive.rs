@@ -9,7 +9,9 @@ use idempotency_testkit::Rule;
 use idempotency_testkit::schedule::{Bounds, Property, Simulated, World};
 use proptest::prelude::*;
 
-use crate::services::{Failed, pay, pay_after_a_look, pay_at_most_once, pay_carelessly};
+use crate::services::{
+    Failed, pay, pay_after_a_look, pay_at_most_once, pay_carelessly, pay_detached, pay_under_the_wrong_key,
+};
 
 fn three() -> Property<Just<u32>> {
     Property::of(Just(5))
@@ -97,6 +99,44 @@ fn leaving_out_what_differs_only_in_order_leaves_out_no_end() {
         let missed: Vec<_> = all.difference(&some).collect();
         assert!(missed.is_empty(), "{bounds:?}: {missed:#?}");
     }
+}
+
+/// What is broken in some order is found in the orders that are run.
+#[test]
+fn what_every_order_finds_is_found_where_some_are_left_out() {
+    let bounds = [
+        Bounds::NONE,
+        Bounds::NONE.with_losses(1).with_late(1),
+        Bounds::NONE.with_crashes(1).with_lapses(1),
+        Bounds::NONE.with_drops(1).with_lapses(1),
+        Bounds::NONE.with_failures(1).with_drops(1),
+    ];
+    let mut found = 0;
+    for bounds in bounds {
+        let of = || three().copies(2).bounds(bounds);
+        let rules = |every: bool| {
+            let property = |once: bool| {
+                let property = if every { of().every_order() } else { of() };
+                if once { property.at_most_once() } else { property }
+            };
+            [
+                property(false).try_explore(5, pay_carelessly).err(),
+                property(true).try_explore(5, pay_carelessly).err(),
+                property(true).try_explore(5, pay).err(),
+                property(true).try_explore(5, pay_detached).err(),
+                property(false).try_explore(5, pay_under_the_wrong_key).err(),
+            ]
+            .map(|failure| failure.map(|failure| failure.violation.rule))
+        };
+        let (some, every) = (rules(false), rules(true));
+        assert_eq!(
+            some.map(|rule| rule.is_some()),
+            every.map(|rule| rule.is_some()),
+            "{bounds:?}: {some:?}, {every:?}"
+        );
+        found += some.iter().flatten().count();
+    }
+    assert!(found > 10, "hardly anything was broken: {found}");
 }
 
 #[test]

@@ -89,3 +89,13 @@ pub(crate) async fn pay_or_settle(world: World, amount: u32) -> Result<u32, Fail
     }
     Ok(amount)
 }
+
+/// Locks one key, and has its effect under another.
+pub(crate) async fn pay_under_the_wrong_key(world: World, amount: u32) -> Result<u32, Failed> {
+    let (locked, effects) = (Key::payment("lock", world.client().to_string()).build().unwrap(), world.effects());
+    let pays = async {
+        effects.record(&key(amount)).await?;
+        Ok::<_, Failed>(amount)
+    };
+    Ok(world.idempotency().execute_once(&locked, pays).await?.into_inner())
+}
