@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::services::{Failed, key};
 
-/// What is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flaw {
+told! {
+    /// What is broken.
+    Flaw
+    /// Nothing.
     Nothing,
     /// A dropped run frees its key.
     FreedOnDrop,

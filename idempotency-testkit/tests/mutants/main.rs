@@ -2,6 +2,23 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
+/// An enum that can say of each of its variants what the documentation says.
+macro_rules! told {
+    ($(#[doc = $about:literal])* $name:ident $($(#[doc = $what:literal])+ $variant:ident,)*) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name {
+            $($(#[doc = $what])+ $variant,)*
+        }
+
+        impl $name {
+            pub(crate) fn what(self) -> String {
+                match self { $(Self::$variant => concat!($($what),+).trim().to_owned(),)* }
+            }
+        }
+    };
+}
+
 mod driver;
 mod executors;
 mod services;
@@ -20,12 +37,13 @@ const SEED: u64 = 42;
 /// What a person can take in.
 const MOST_STEPS: usize = 12;
 
-const HEAD: &str = "| mutant | known from | caught by | schedules | steps | seconds |\n|---|---|---|---|---|---|\n";
+const HEAD: &str = "| mutant | what is broken | known from | caught by | schedules | steps | seconds |\n|---|---|---|---|---|---|---|\n";
 
 const ABOUT: &str = "# The mutants that are caught
 
 Stores and executors with one thing broken each, from idempotency-testkit/tests/mutants: a rule of the contract
-(◆ where a model had found it needed), or a defect that was seen elsewhere. Each is caught by the rule
+(◆ where the library's own model shows that a key runs twice without it), or a defect that was seen in another
+library, with its issue's number. Each is caught by the rule
 named, after so many random schedules, and shown by one of so many steps. By `cargo xtask mutants-caught --write`,
 unoptimised; the seed is fixed, so all but the seconds comes out the same.
 ";
@@ -40,10 +58,11 @@ fn every_mutant_is_caught_by_the_rule_it_breaks() {
         let begun = Instant::now();
         let caught = mutant.trial.run(SCHEDULES, SEED);
         let seconds = begun.elapsed().as_secs_f64();
-        let (name, from) = (mutant.name, mutant.from);
+        let (name, from, what) = (mutant.name, mutant.from, mutant.trial.what());
         let failure = match caught {
             Ok(passed) => {
-                table += &format!("| {name} | {from} | **not caught** | {} | | {seconds:.2} |\n", passed.schedules);
+                table +=
+                    &format!("| {name} | {what} | {from} | **not caught** | {} | | {seconds:.2} |\n", passed.schedules);
                 wrong.push(format!("{name} is not caught"));
                 continue;
             }
@@ -51,7 +70,7 @@ fn every_mutant_is_caught_by_the_rule_it_breaks() {
         };
         let (rule, steps, tried) = (failure.violation.rule, failure.schedule.0.len(), failure.tried);
         let shown = if folder.is_some() { format!("[{name}]({name}.svg)") } else { name.to_owned() };
-        table += &format!("| {shown} | {from} | {rule} | {tried} | {steps} | {seconds:.2} |\n");
+        table += &format!("| {shown} | {what} | {from} | {rule} | {tried} | {steps} | {seconds:.2} |\n");
         if rule != mutant.rule {
             wrong.push(format!("{name} is caught by \"{rule}\", not by \"{}\":\n{failure}", mutant.rule));
         }

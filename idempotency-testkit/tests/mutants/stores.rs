@@ -13,9 +13,10 @@ use idempotency_core::{
 use idempotency_testkit::ReferenceStore;
 use idempotency_testkit::schedule::{SimClock, Simulated};
 
-/// What is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Defect {
+told! {
+    /// What is broken.
+    Defect
+    /// Nothing.
     Nothing,
     /// A lock is its owner alone, without the fence.
     LockWithoutFence,

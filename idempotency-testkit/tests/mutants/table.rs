@@ -135,7 +135,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "get-then-lock",
-        "the toy version",
+        "most that are written by hand",
         Rule::OneLiveHolder,
         Trial::PayWithin(Defect::GetThenLock, Bounds::NONE),
     ),
@@ -270,6 +270,23 @@ const fn mutant(name: &'static str, from: &'static str, rule: Rule, trial: Trial
 }
 
 impl Trial {
+    /// What is broken, in a sentence.
+    pub(crate) fn what(self) -> String {
+        match self {
+            Self::Commands(defect)
+            | Self::Restarts(defect)
+            | Self::ClockSteps(defect)
+            | Self::Pay(defect)
+            | Self::PayWithin(defect, _)
+            | Self::PayRestarted(defect)
+            | Self::PayAmounts(defect)
+            | Self::TwoMinds(defect)
+            | Self::Shyly(defect)
+            | Self::Orders(defect) => defect.what(),
+            Self::Executor(flaw, _) => flaw.what(),
+        }
+    }
+
     /// The same trial with nothing broken.
     pub(crate) fn mended(self) -> Self {
         let right = Defect::Nothing;
