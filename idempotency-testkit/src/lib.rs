@@ -38,3 +38,4 @@ pub use belief::{Belief, Window};
 pub use call::{Answer, Call, Method, describe};
 pub use reference::ReferenceStore;
 pub use rule::{Broken, Rule};
+pub use schedule::check;
