@@ -1,7 +1,7 @@
 //! The files of the database: opening them, and putting them on the disk.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
@@ -41,6 +41,7 @@ fn prepare(folder: &Path) -> Result<(), JournalError> {
 }
 
 fn open_sled(folder: &Path, cache: u64) -> Result<sled::Db, JournalError> {
+    finish_configuration(folder).map_err(|error| classify(folder, error))?;
     let mut tries = 0;
     loop {
         remove_unfinished_snapshots(folder).map_err(|error| classify(folder, error))?;
@@ -63,10 +64,32 @@ fn open_sled(folder: &Path, cache: u64) -> Result<sled::Db, JournalError> {
     }
 }
 
+/// sled's `conf` as this store has it written, and its checksum, which sled 0.34.7 writes by a second call.
+const CONFIGURATION: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
+const CHECKSUM: [u8; 4] = [0x76, 0x19, 0x51, 0xc1];
+
+/// Finishes the `conf` of a process that was killed before it had written the checksum.
+///
+/// sled takes the last four bytes for the checksum, misses them in the text, and calls the database
+/// damaged. If that process is still at it, it writes the same bytes at the same place.
+fn finish_configuration(folder: &Path) -> io::Result<()> {
+    let path = folder.join("conf");
+    match fs::read(&path) {
+        Ok(found) if found == CONFIGURATION => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    tracing::warn!(file = %path.display(), "finishing a configuration that was written by half");
+    // Whole, not at its end: that may have moved.
+    let mut file = File::options().write(true).open(&path)?;
+    file.write_all(&[CONFIGURATION, &CHECKSUM].concat())
+}
+
 /// Removes what a process left that was killed while sled, opening the database, wrote a snapshot.
 ///
 /// sled writes it under another name, syncs it, and renames it over nothing: until then the snapshot before
-/// it counts, and is there. But sled 0.34.7 takes the unfinished file for a snapshot, and for the newest
+/// it counts, and is there; before the first one, the log from its start. But sled 0.34.7 takes the unfinished file for a snapshot, and for the newest
 /// (`get_snapshot_files` leaves out another ending than `write_snapshot` uses), and calls the database
 /// damaged. It goes only under the database's lock, so that it is nobody's who is still at it.
 fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {

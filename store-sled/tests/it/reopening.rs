@@ -191,3 +191,26 @@ async fn a_snapshot_that_was_never_finished_is_no_damage() {
         assert!(file.exists());
     }
 }
+
+/// A process can be killed between sled's writing its configuration and that one's checksum; sled 0.34.7
+/// then takes the end of the text for the checksum.
+#[tokio::test]
+async fn a_configuration_without_its_checksum_is_no_damage() {
+    let house = House::new(Durability::Process);
+    drop(house.open().await);
+    house.closed().await;
+    let file = house.path().join("conf");
+    let finished = std::fs::read(&file).unwrap();
+    let text = &finished[..finished.len() - 4];
+    assert!(text.ends_with(b"\n"));
+
+    std::fs::write(&file, text).unwrap();
+    drop(house.open().await);
+    house.closed().await;
+    assert_eq!(std::fs::read(&file).unwrap(), finished);
+
+    // Any other end is damage, and is told.
+    std::fs::write(&file, &text[..text.len() - 1]).unwrap();
+    assert!(SledStore::open(SledStoreConfig::new(house.path())).await.is_err());
+    assert_eq!(std::fs::read(&file).unwrap(), text[..text.len() - 1]);
+}
