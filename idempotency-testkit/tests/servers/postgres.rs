@@ -39,19 +39,24 @@ fn a_server_answers_pauses_dies_and_has_its_data_again() {
 #[test]
 fn a_pause_holds_what_is_running_already() {
     let postgres = Postgres::new().own().start().unwrap();
-    let begun = std::time::Instant::now();
-    std::thread::scope(|scope| {
-        let running = scope.spawn(|| postgres.query("SELECT pg_sleep(0.2)"));
-        let counted = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
-        crate::again::eventually("it runs", || running.is_finished() || postgres.query(counted).unwrap() == "1");
-        postgres.pause().unwrap();
-        std::thread::sleep(Duration::from_secs(1));
-        let held = !running.is_finished();
-        postgres.resume().unwrap();
-        running.join().unwrap().unwrap();
-        assert!(held, "a backend went on while its server was paused");
-    });
-    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let held = || {
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| postgres.query("SELECT pg_sleep(2)"));
+            let counted = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+            crate::again::eventually("it runs", || running.is_finished() || postgres.query(counted).unwrap() == "1");
+            postgres.pause().unwrap();
+            // On a slow machine it may have come to its end before the pause: its answer is here by then.
+            std::thread::sleep(Duration::from_millis(500));
+            let came_too_late = running.is_finished();
+            std::thread::sleep(Duration::from_secs(2));
+            let held = !running.is_finished();
+            postgres.resume().unwrap();
+            running.join().unwrap().unwrap();
+            (!came_too_late).then_some(held)
+        })
+    };
+    let held = (0..5).find_map(|_| held());
+    assert_eq!(held, Some(true), "a backend went on while its server was paused, or no pause came in time");
 }
 
 #[test]
