@@ -89,9 +89,10 @@ fn finish_configuration(folder: &Path) -> io::Result<()> {
 /// Removes what a process left that was killed while sled, opening the database, wrote a snapshot.
 ///
 /// sled writes it under another name, syncs it, and renames it over nothing: until then the snapshot before
-/// it counts, and is there; before the first one, the log from its start. But sled 0.34.7 takes the unfinished file for a snapshot, and for the newest
-/// (`get_snapshot_files` leaves out another ending than `write_snapshot` uses), and calls the database
-/// damaged. It goes only under the database's lock, so that it is nobody's who is still at it.
+/// it counts, and is there; before the first one, the log from its start. But sled 0.34.7 takes the
+/// unfinished file for a snapshot, and for the newest (`get_snapshot_files` leaves out another ending than
+/// `write_snapshot` uses), and calls the database damaged. It goes only under the database's lock, so that
+/// it is nobody's who is still at it.
 fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
     let database = match File::options().read(true).write(true).open(folder.join("db")) {
         Ok(database) => database,
