@@ -67,6 +67,7 @@ mod timing;
 mod verdict;
 
 pub use check::Checked;
+pub(crate) use check::was_refused;
 pub use events::{CallId, History, Recorded};
 pub use lines::ReadError;
 pub use recorder::Recorder;

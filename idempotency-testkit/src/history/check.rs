@@ -98,7 +98,7 @@ fn window(recorded: &Recorded, windows: &Windows) -> Window {
 }
 
 /// Whether an error of this kind says that nothing was done.
-const fn was_refused(kind: StoreErrorKind) -> bool {
+pub(crate) const fn was_refused(kind: StoreErrorKind) -> bool {
     matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Full | StoreErrorKind::TooLarge)
 }
 

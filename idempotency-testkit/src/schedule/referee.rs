@@ -9,7 +9,7 @@ use super::network::{Cargo, Reply};
 use super::teller::in_words;
 use crate::belief::{Belief, Window};
 use crate::call::{Answer, Call};
-use crate::history::{CallId, History};
+use crate::history::{CallId, History, was_refused};
 use crate::rule::{Broken, Rule};
 
 /// How often an effect may be had.
@@ -39,8 +39,8 @@ pub(super) struct Referee {
     beliefs: Vec<(Key, Belief)>,
     /// The calls that the store has begun, in that order.
     begun: Vec<Begun>,
-    /// Whether a call was under way while another was: then their order is not known, and the answers are
-    /// held against every order that there can be.
+    /// Whether a call was under way while another was, or nobody knows whether one was carried out: then
+    /// their order is not known, and the answers are held against every order that there can be.
     interleaved: bool,
     grants: Vec<(u8, Key, Grant)>,
     /// The grants under which effects were sent off.
@@ -158,6 +158,8 @@ impl Referee {
             Ok(answer) => Ok(answer.clone()),
             Err(error) => Err(error.kind()),
         };
+        // It may have been carried out all the same.
+        self.interleaved |= answer.as_ref().is_err_and(|kind| !was_refused(*kind));
         self.begun[at].answered = Some((self.begun.len(), now, answer));
         // The belief is what pictures show, too.
         let Begun { key, call, at: from, answered: Some((.., Ok(answer))), .. } = self.begun[at].clone() else {

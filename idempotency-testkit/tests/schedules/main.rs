@@ -5,3 +5,4 @@
 mod exhaustive;
 mod random;
 mod services;
+mod stores;
