@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use idempotency_core::{Acquired, Claim, Effect, IdempotencyStore, Owner, Timestamp};
 use idempotency_store_memory::MemoryStore;
 use idempotency_testkit::Rule;
-use idempotency_testkit::schedule::{Bounds, Property, Simulated, World};
+use idempotency_testkit::schedule::{Bounds, Property, SimClock, Simulated, World};
 use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
 
 use crate::services::{
-    Failed, pay, pay_after_a_look, pay_at_most_once, pay_carelessly, pay_detached, pay_under_the_wrong_key,
+    Failed, key, pay, pay_after_a_look, pay_at_most_once, pay_carelessly, pay_detached, pay_under_the_wrong_key,
 };
 
 fn three() -> Property<Just<u32>> {
@@ -52,6 +55,41 @@ fn a_careless_service_is_found_and_its_schedule_runs_again() {
     assert_eq!(again.violation, failure.violation);
 }
 
+/// The ends that are reached, as the services write them down; reduced, and in every order.
+fn missed<F, Fut>(bounds: Bounds, service: F) -> Vec<String>
+where
+    F: Fn(World, u32) -> Fut,
+    Fut: Future<Output = String> + 'static,
+{
+    let reached = |property: Property<Just<u32>>| {
+        let ends = Mutex::new(BTreeSet::new());
+        // What each client of the run at hand has come to.
+        let run = Mutex::new(Arc::new(Mutex::new(Vec::new())));
+        let explored = property.copies(2).bounds(bounds).without_effects().try_explore(5, |world, amount| {
+            let mut run = run.lock().unwrap();
+            if world.client() == 1 {
+                let ended = std::mem::take(&mut *run);
+                ends.lock().unwrap().insert(format!("{:?}", ended.lock().unwrap()));
+            }
+            let (client, ended, handling) = (world.client(), run.clone(), service(world, amount));
+            async move {
+                let what = handling.await;
+                let mut ended = ended.lock().unwrap();
+                ended.push(format!("{client}: {what}"));
+                ended.sort();
+                Ok::<_, Failed>(what)
+            }
+        });
+        let explored = explored.unwrap_or_else(|failure| panic!("{failure}"));
+        (ends.into_inner().unwrap(), explored)
+    };
+    let (some, reduced) = reached(three());
+    let (all, every) = reached(three().every_order());
+    println!("{bounds:?}: {} ends by {reduced}, by {every} in every order", all.len());
+    assert_eq!(every.same, 0);
+    all.difference(&some).cloned().collect()
+}
+
 /// What can be left out leads to nothing new: the same ends are reached as when every order is run.
 #[test]
 fn leaving_out_what_differs_only_in_order_leaves_out_no_end() {
@@ -64,39 +102,14 @@ fn leaving_out_what_differs_only_in_order_leaves_out_no_end() {
         Bounds::NONE.with_drops(1),
     ];
     for bounds in bounds {
-        let reached = |property: Property<Just<u32>>| {
-            let ends = Mutex::new(BTreeSet::new());
-            // What each client of the run at hand has come to.
-            let run = Mutex::new(Arc::new(Mutex::new(Vec::new())));
-            let explored = property.copies(2).bounds(bounds).try_explore(5, |world, amount| {
-                let mut run = run.lock().unwrap();
-                if world.client() == 1 {
-                    let ended = std::mem::take(&mut *run);
-                    ends.lock().unwrap().insert(format!("{:?}", ended.lock().unwrap()));
-                }
-                let (client, ended) = (world.client(), run.clone());
-                async move {
-                    let paid = pay(world, amount).await;
-                    // Who came to what, but not when.
-                    let what = paid.as_ref().map_err(|failed| match failed {
-                        Failed::Outside(error) => error.to_string(),
-                        Failed::Core(error) => format!("{error:?}").chars().take(12).collect(),
-                    });
-                    let mut ended = ended.lock().unwrap();
-                    ended.push(format!("{client}: {what:?}"));
-                    ended.sort();
-                    drop(ended);
-                    paid
-                }
+        let missed = missed(bounds, |world, amount| async move {
+            // Who came to what, but not when.
+            let what = pay(world, amount).await.map_err(|failed| match failed {
+                Failed::Outside(error) => error.to_string(),
+                Failed::Core(error) => format!("{error:?}").chars().take(12).collect(),
             });
-            let explored = explored.unwrap_or_else(|failure| panic!("{failure}"));
-            (ends.into_inner().unwrap(), explored)
-        };
-        let (some, reduced) = reached(three());
-        let (all, every) = reached(three().every_order());
-        println!("{bounds:?}: {} ends by {reduced}, by {every} in every order", all.len());
-        assert_eq!(every.same, 0);
-        let missed: Vec<_> = all.difference(&some).collect();
+            format!("{what:?}")
+        });
         assert!(missed.is_empty(), "{bounds:?}: {missed:#?}");
     }
 }
@@ -137,6 +150,45 @@ fn what_every_order_finds_is_found_where_some_are_left_out() {
         found += some.iter().flatten().count();
     }
     assert!(found > 10, "hardly anything was broken: {found}");
+}
+
+/// A claim that was given up arrives when all others have ended, or have but to be told so: it is the last
+/// client who finds a lock that nobody has.
+#[test]
+fn nor_does_it_leave_out_what_arrives_when_all_others_have_ended() {
+    let bounds = [Bounds::NONE.with_losses(1).with_late(1), Bounds::NONE.with_drops(1).with_losses(1).with_late(2)];
+    for bounds in bounds {
+        let missed = missed(bounds, |world, amount| async move {
+            let (store, key, came) = (world.store(), key(amount), Instant::now());
+            let owner = Owner::from_u128(u128::from(world.client()));
+            let attempt = async || {
+                let found = store.get(&key).await.map_err(|error| error.kind());
+                found.map(|found| found.map(|found| (found.record.attempt, found.record.acquired_at > later())))
+            };
+            if world.client() == 3 {
+                return format!("{:?}", attempt().await);
+            }
+            match store.acquire_lock(&key, &Claim { owner, ..Claim::new(key.fingerprint()) }).await {
+                Ok(Acquired::Acquired(grant)) => {
+                    let released = store.release_lock(&key, &grant.lock, Effect::None).await;
+                    format!("{:?}", released.map_err(|error| error.kind()))
+                }
+                Ok(_) => "another has it".into(),
+                Err(error) => {
+                    let found = attempt().await;
+                    // Until it ends, others can come; and they can come when it has.
+                    sleep(Duration::from_secs(1)).await;
+                    format!("{:?}, and then {found:?} for {:?}", error.kind(), came.elapsed().as_secs())
+                }
+            }
+        });
+        assert!(missed.is_empty(), "{bounds:?}: {missed:#?}");
+    }
+}
+
+/// Later than all that happens before a second has passed.
+fn later() -> Timestamp {
+    SimClock::START.plus(Duration::from_secs(1))
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Run<'_> {
                 }
             }
             (None, None) if running => enabled.push(Event::Wait),
-            (None, None) => return self.afterwards(&net),
+            (None, None) => return self.afterwards(&net, left),
         }
         if quiet || self.clients[self.last_from..].iter().any(|last| last.begun) {
             return enabled;
@@ -91,15 +91,20 @@ impl Run<'_> {
         enabled
     }
 
-    /// When all are done, a lease goes by and then one more comes for each request.
-    fn afterwards(&self, net: &Net) -> Vec<Event> {
+    /// When all are done, a lease goes by and then one more comes for each request. Until then, what was
+    /// given up may still arrive.
+    fn afterwards(&self, net: &Net, left: Bounds) -> Vec<Event> {
         let Some(next) = self.clients.iter().position(|client| !client.begun) else { return Vec::new() };
         let alone = net.airborne.iter().find(|one| one.alone && matches!(one.stage, Stage::Making(..)));
-        match alone {
-            Some(one) => vec![Event::Carry(one.flight)],
+        let mut enabled = match alone {
+            Some(one) => return vec![Event::Carry(one.flight)],
             None if next == self.last_from && self.steps.last() != Some(&Event::Lapse) => vec![Event::Lapse],
             None => vec![Event::Begin(number(next))],
+        };
+        if next == self.last_from && left.late > 0 {
+            enabled.extend(net.airborne.iter().filter(|one| one.is_late()).map(|one| Event::Carry(one.flight)));
         }
+        enabled
     }
 
     /// What a step reads or changes beside its client.
@@ -118,6 +123,8 @@ impl Run<'_> {
                 }
             }
             Event::Lapse | Event::Wait | Event::Restart | Event::StepBack => Touch::Everything,
+            // Once the last ones come, what is late comes no more.
+            Event::Begin(client) if usize::from(client) > self.last_from => Touch::Everything,
             Event::Begin(_)
             | Event::Deliver(_)
             | Event::Lose(_)
