@@ -221,14 +221,14 @@ mod tests {
 
     #[test]
     fn a_schedule_is_read_back_as_it_was_printed() {
-        let [first, late] = [0, 30].map(|number| Flight { client: 12, number });
+        let [first, late, last] = [0, 30, 700].map(|number| Flight { client: 12, number });
         let all = Schedule(vec![
             Event::Begin(1),
             Event::Carry(first),
             Event::Deliver(late),
             Event::Exchange(first),
             Event::Lose(first),
-            Event::Fail(first),
+            Event::Fail(last),
             Event::Crash(3),
             Event::Drop(4),
             Event::Lapse,

@@ -78,6 +78,7 @@ impl Failure {
                    One that has none is checked `.without_effects()`"
                 .into(),
         };
+        failure.trace.broken = None;
         failure
     }
 
@@ -85,6 +86,7 @@ impl Failure {
         let ended = || Ended { steps: Vec::new(), violation: None, trace: None, effects: 0 };
         let mut failure = Self::new(ended(), &ended(), Found { seed: Some(seed), tried, requests: 0 });
         failure.violation.what = format!("no requests could be drawn from the strategy: {why}");
+        failure.trace.broken = None;
         failure
     }
 }
@@ -92,6 +94,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Violation { rule, what } = &self.violation;
+        if self.schedule.0.is_empty() {
+            return write!(f, "nothing was shown of the service, after {} tries: {what}", self.tried);
+        }
         writeln!(f, "a schedule breaks the rule \"{rule}\": {}", rule.promise())?;
         for line in what.lines() {
             writeln!(f, "  {line}")?;
@@ -109,9 +114,6 @@ impl fmt::Display for Failure {
             None => writeln!(f, "found as schedule number {}, then made as short as it could be", self.tried)?,
         }
         let (steps, requests) = (self.schedule.0.len(), self.requests.join(", "));
-        if steps == 0 {
-            return Ok(());
-        }
         write!(f, "these {steps} steps again:     property.replay(&[{requests}], \"{}\", service)", self.schedule)
     }
 }

@@ -178,8 +178,11 @@ impl Reply {
 }
 
 impl Net {
+    /// Where a call is that the schedule can move: of one that was given up, the half that is late, and
+    /// not the client's, which may have yet to take its answer.
     pub(super) fn position(&self, flight: Flight) -> Option<usize> {
-        self.airborne.iter().position(|one| one.flight == flight)
+        let is_it = |one: &Airborne| one.flight == flight && !matches!(one.stage, Stage::Delivered(_));
+        self.airborne.iter().position(is_it)
     }
 
     fn answered(&mut self, flight: Flight, reply: Reply) {

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use idempotency_core::LONGEST;
 use proptest::arbitrary::Arbitrary;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,6 +65,8 @@ pub struct Property<S> {
     every_order: bool,
     /// Whether effects are to be had at all.
     effects: bool,
+    /// Whether the caller has said what may go wrong.
+    bounded: bool,
 }
 
 impl<S: Debug> Debug for Property<S> {
@@ -137,6 +140,7 @@ where
             seed: None,
             every_order: false,
             effects: true,
+            bounded: false,
         }
     }
 
@@ -158,6 +162,7 @@ where
     /// Sets what may go wrong.
     pub fn bounds(mut self, bounds: Bounds) -> Self {
         self.plan.bounds = bounds;
+        self.bounded = true;
         self
     }
 
@@ -170,7 +175,7 @@ where
 
     /// Sets how long a request may take, in simulated time.
     pub fn within(mut self, limit: Duration) -> Self {
-        self.plan.within = limit;
+        self.plan.within = limit.min(LONGEST);
         self
     }
 

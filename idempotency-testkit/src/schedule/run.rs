@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use idempotency_core::{Clock, defaults};
+use idempotency_core::{Clock, LONGEST, defaults};
 use tokio::runtime::Builder;
 use tokio::time::{advance, sleep};
 
@@ -41,8 +41,11 @@ pub(super) struct Ended {
     pub(super) effects: usize,
 }
 
-/// More steps than any run of a service that ends.
+/// More steps than any request of a service that ends; a run has as many for each of its clients.
 const MOST_STEPS: usize = 600;
+
+/// More polls than anything needs that gets on, before time can go on.
+const MOST_POLLS: u32 = 100_000;
 
 pub(super) struct Run<'a> {
     plan: &'a Plan,
@@ -102,7 +105,10 @@ pub(super) fn run(
         for client in 1..=run.clients.len() {
             run.net.lock().crash(u8::try_from(client).unwrap_or(u8::MAX));
         }
-        run.clients.clear();
+        for client in run.clients.drain(..) {
+            // No process would have dropped it.
+            let _panic = caught(|| drop(client));
+        }
         let effects = run.net.lock().referee.effects();
         Ended { steps: std::mem::take(&mut run.steps), violation, trace, effects }
     })
@@ -125,7 +131,8 @@ impl Run<'_> {
             let event = enabled[chosen];
             if chosen > 0 {
                 let late = event.flight().is_some_and(|flight| self.is_late(flight));
-                let idle = event == Event::Wait && enabled[1..].starts_with(&[Event::Wait]);
+                // Where nothing is on its way, nobody is held up: it costs nothing.
+                let idle = matches!(enabled[..], [Event::Begin(_), Event::Wait, ..]) && event == Event::Wait;
                 if !idle {
                     self.left.take(event, late);
                 }
@@ -139,10 +146,8 @@ impl Run<'_> {
                 teller.after(event, &self.net, self.clock.now());
             }
             self.all_in_time();
+            self.all_in_steps(event);
             let mut net = self.net.lock();
-            if self.steps.len() > MOST_STEPS {
-                net.referee.breaks(Rule::RequestsEnd, || format!("a request goes on and on: {MOST_STEPS} steps"));
-            }
             if let Some(violation) = net.referee.take_broken() {
                 return Some(violation);
             }
@@ -153,8 +158,10 @@ impl Run<'_> {
         match event {
             Event::Begin(client) => {
                 let at = usize::from(client) - 1;
-                let handling = handle(World::new(self.net.clone(), client), at);
-                self.clients[at].handling = Some(handling);
+                match caught(|| handle(World::new(self.net.clone(), client), at)) {
+                    Ok(handling) => self.clients[at].handling = Some(handling),
+                    Err(panic) => self.panicked(client, &panic),
+                }
                 self.clients[at].begun = true;
                 self.clients[at].began = self.counted();
             }
@@ -176,7 +183,10 @@ impl Run<'_> {
                 self.net.lock().crash(client);
             }
             Event::Drop(client) => {
-                self.clients[usize::from(client) - 1].handling = None;
+                let handling = self.clients[usize::from(client) - 1].handling.take();
+                if let Err(panic) = caught(|| drop(handling)) {
+                    self.panicked(client, &panic);
+                }
             }
             Event::Lapse => {
                 let lapse = self.lease() + Duration::from_millis(1);
@@ -195,9 +205,14 @@ impl Run<'_> {
         self.settle().await;
     }
 
+    fn panicked(&self, client: u8, panic: &str) {
+        let what = || format!("the request of client {client} panicked: {panic}");
+        self.net.lock().referee.breaks(Rule::NoPanic, what);
+    }
+
     fn lease(&self) -> Duration {
         let longest = self.net.lock().longest_lease;
-        if longest.is_zero() { defaults::LEASE } else { longest }
+        if longest.is_zero() { defaults::LEASE } else { longest.min(LONGEST) }
     }
 
     fn is_making(&self, flight: Flight) -> bool {
@@ -260,16 +275,41 @@ impl Run<'_> {
         }
     }
 
+    /// Sees to it that no request takes more steps than any that ends.
+    fn all_in_steps(&mut self, event: Event) {
+        let client = event.client().and_then(|client| self.clients.get_mut(usize::from(client) - 1));
+        let own = client.map_or(0, |client| {
+            client.steps += 1;
+            client.steps
+        });
+        if own > MOST_STEPS || self.steps.len() > MOST_STEPS * self.clients.len() {
+            let whose = event.client().map_or_else(|| "a client".into(), |client| format!("client {client}"));
+            self.net.lock().referee.breaks(Rule::RequestsEnd, || {
+                format!("the request of {whose} goes on and on: more than {MOST_STEPS} steps")
+            });
+        }
+    }
+
     /// Polls whoever was woken. Whether somebody's request ended.
     fn poll_clients(&mut self, cx: &mut Context<'_>) -> bool {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        let mut ended = false;
+        let (mut ended, now) = (false, self.clock.elapsed());
         for (at, client) in self.clients.iter_mut().enumerate() {
             if client.crashed || !client.begun {
                 continue;
             }
             while let Some(handling) = &mut client.handling {
                 if !client.flag.woken.swap(false, Ordering::AcqRel) {
+                    break;
+                }
+                let polls = if client.polled.0 == now { client.polled.1 } else { 0 };
+                client.polled = (now, polls + 1);
+                if polls == MOST_POLLS {
+                    // It would go on for ever, and time would stand still.
+                    client.crashed = true;
+                    ended = true;
+                    let what = || format!("the request of client {} wakes itself again and again", number(at));
+                    self.net.lock().referee.breaks(Rule::RequestsEnd, what);
                     break;
                 }
                 let waker = Waker::from(client.flag.clone());
@@ -282,7 +322,9 @@ impl Run<'_> {
                         Err(format!("panicked: {panic}"))
                     }
                 };
-                client.handling = None;
+                let handling = client.handling.take();
+                // After a panic, another one tells nothing new.
+                let _panic = caught(|| drop(handling));
                 ended = true;
                 if let Some(teller) = &mut self.teller {
                     teller.then(number(at), Then::Ended(outcome));

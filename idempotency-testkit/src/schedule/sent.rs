@@ -23,6 +23,12 @@ impl<F> Sent<'_, F> {
         E: Debug,
     {
         let clients = requests.len() * (self.copies + 1);
+        assert!(
+            clients <= usize::from(u8::MAX),
+            "{} requests, each sent {} times and once more, are {clients} clients; a run has 255 at most",
+            requests.len(),
+            self.copies
+        );
         // Copies of different requests come by turns; the last ones come last.
         let request = |client: usize| &requests[client % requests.len()];
         let handle = |world: World, client: usize| -> Handling {

@@ -1,13 +1,15 @@
 //! Makes a schedule that breaks a rule as short as it can be.
 
+use std::cell::Cell;
+
 use proptest::strategy::ValueTree;
 
 use super::event::Event;
 use super::run::Ended;
 use crate::rule::Rule;
 
-/// How many runs it may take.
-const MOST_RUNS: u32 = 10_000;
+/// How many steps its runs may take, all in all: some ten thousand runs, fewer of long ones.
+const MOST_STEPS: usize = 300_000;
 
 /// A run that breaks a rule.
 pub(super) struct Broken<R> {
@@ -25,13 +27,14 @@ pub(super) fn shortest<T: ValueTree>(
 ) -> Broken<T::Value> {
     let rule = rule(&ended);
     let mut best = Broken { requests: requests.current(), ended };
-    let mut left = MOST_RUNS;
+    let left = Cell::new(MOST_STEPS);
     let mut breaks = |requests: &T::Value, steps: &[Event]| {
-        left = left.saturating_sub(1);
-        let ended = (left > 0).then(|| run(requests, steps))?;
+        let ended = (left.get() > 0).then(|| run(requests, steps))?;
+        left.set(left.get().saturating_sub(ended.steps.len() + 1));
         (self::rule(&ended) == rule).then_some(ended)
     };
-    shorten(&mut best, &mut breaks);
+    let is_over = || left.get() == 0;
+    shorten(&mut best, &mut breaks, is_over);
     let mut simpler = requests.simplify();
     while simpler {
         let candidate = requests.current();
@@ -45,7 +48,7 @@ pub(super) fn shortest<T: ValueTree>(
             None => requests.complicate(),
         };
     }
-    shorten(&mut best, &mut breaks);
+    shorten(&mut best, &mut breaks, is_over);
     best
 }
 
@@ -53,17 +56,18 @@ fn rule(ended: &Ended) -> Option<Rule> {
     ended.violation.as_ref().map(|violation| violation.rule)
 }
 
-fn shorten<R>(best: &mut Broken<R>, breaks: &mut impl FnMut(&R, &[Event]) -> Option<Ended>) {
-    let mut improved = true;
-    while improved {
-        improved = false;
-        for candidate in candidates(&best.ended.steps) {
-            let Some(ended) = breaks(&best.requests, &candidate) else { continue };
-            if cost(&ended) < cost(&best.ended) {
-                best.ended = ended;
-                improved = true;
-                break;
-            }
+fn shorten<R>(
+    best: &mut Broken<R>,
+    breaks: &mut impl FnMut(&R, &[Event]) -> Option<Ended>,
+    is_over: impl Fn() -> bool,
+) {
+    loop {
+        let cheaper = candidates(&best.ended.steps)
+            .take_while(|_| !is_over())
+            .find_map(|candidate| breaks(&best.requests, &candidate).filter(|ended| cost(ended) < cost(&best.ended)));
+        match cheaper {
+            Some(ended) => best.ended = ended,
+            None => return,
         }
     }
 }
@@ -74,15 +78,16 @@ fn cost(ended: &Ended) -> (usize, usize) {
     (ended.steps.len(), ended.steps.len() - ended.steps.iter().filter(plain).count())
 }
 
-fn candidates(steps: &[Event]) -> Vec<Vec<Event>> {
-    let without = |left_out: [usize; 2]| {
+/// One after the other, as those of a long schedule do not fit into memory.
+fn candidates(steps: &[Event]) -> impl Iterator<Item = Vec<Event>> {
+    let without = move |left_out: [usize; 2]| {
         let kept = steps.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
         kept.map(|(_, step)| *step).collect::<Vec<_>>()
     };
     let one = (0..steps.len()).map(move |at| without([at, at]));
     let two =
         (0..steps.len()).flat_map(move |first| (first + 1..steps.len()).map(move |second| without([first, second])));
-    let joined = (0..steps.len()).filter_map(|at| match steps[at] {
+    let joined = (0..steps.len()).filter_map(move |at| match steps[at] {
         Event::Carry(flight) => {
             let mut joined = steps.to_vec();
             joined[at] = Event::Exchange(flight);
@@ -95,9 +100,9 @@ fn candidates(steps: &[Event]) -> Vec<Vec<Event>> {
         _ => None,
     });
     // Whoever is not needed at all goes, and those after it move up.
-    let fewer = clients.map(|gone| {
+    let fewer = clients.map(move |gone| {
         let stay = steps.iter().filter(|step| step.client() != Some(gone));
         stay.map(|step| step.of_others(|client| if client > gone { client - 1 } else { client })).collect()
     });
-    fewer.chain(one).chain(two).chain(joined).collect()
+    fewer.chain(one).chain(two).chain(joined)
 }

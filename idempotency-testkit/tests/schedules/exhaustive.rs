@@ -55,6 +55,19 @@ fn a_careless_service_is_found_and_its_schedule_runs_again() {
     assert_eq!(again.violation, failure.violation);
 }
 
+/// Calls are held up as often as the bounds say, also where nothing else can happen but that one goes on.
+#[test]
+fn waits_are_within_their_bounds() {
+    let bounds = Bounds::NONE.with_waits(1).with_losses(1);
+    let explored = three().copies(2).bounds(bounds).without_effects().try_explore(5, async |world: World, amount| {
+        let (store, key) = (world.store(), key(amount));
+        store.get(&key).await?;
+        store.get(&key).await
+    });
+    let explored = explored.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(explored.longest < 20, "{explored}");
+}
+
 /// The ends that are reached, as the services write them down; reduced, and in every order.
 fn missed<F, Fut>(bounds: Bounds, service: F) -> Vec<String>
 where

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod exhaustive;
+mod limits;
 mod random;
 mod services;
 mod stores;

@@ -56,7 +56,7 @@ where
     {
         let mut plan = self.plan;
         plan.exchanges = false;
-        if plan.bounds == Bounds::RANDOM {
+        if !self.bounded {
             plan.bounds = Bounds::EXHAUSTIVE;
         }
         let sent = Sent { copies: self.copies, service: &service };

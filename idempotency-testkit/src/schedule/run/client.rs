@@ -15,12 +15,24 @@ pub(super) struct Client {
     pub(super) flag: Arc<Flag>,
     /// When it began, in the time that counts.
     pub(super) began: Duration,
+    /// How many steps were its own.
+    pub(super) steps: usize,
+    /// How often it was polled at this moment of the run's time.
+    pub(super) polled: (Duration, u32),
 }
 
 impl Client {
     pub(super) fn new(main: &Arc<Mutex<Option<Waker>>>) -> Self {
         let flag = Arc::new(Flag { woken: AtomicBool::new(true), main: main.clone() });
-        Self { handling: None, begun: false, crashed: false, flag, began: Duration::ZERO }
+        Self {
+            handling: None,
+            begun: false,
+            crashed: false,
+            flag,
+            began: Duration::ZERO,
+            steps: 0,
+            polled: (Duration::ZERO, 0),
+        }
     }
 
     pub(super) const fn is_running(&self) -> bool {
