@@ -49,6 +49,9 @@ macro_rules! __conformance_cases {
                 acquiring a_looser_claim_does_not_take_over []
                 acquiring an_operator_takes_over_whatever_the_policy_and_does_not_loosen_it []
                 acquiring an_unconfirmed_lock_that_lapses_is_free []
+                acquiring owners_that_differ_in_one_bit_are_told_apart []
+                acquiring requests_that_differ_in_one_bit_are_told_apart []
+                acquiring attempts_are_counted_past_what_a_byte_holds []
 
                 holding storing_a_result_completes_the_key []
                 holding storing_again_is_held_and_starts_no_retention_anew []
@@ -97,6 +100,7 @@ macro_rules! __conformance_cases {
                 values a_value_is_replaced_whole_once_it_was_forgotten []
                 values a_value_over_the_limit_is_kept_whole_or_refused []
                 values contexts_and_attributes_come_back_to_their_limits []
+                values each_attempt_is_kept_with_what_it_brought_itself []
                 values owners_and_fingerprints_come_back_to_their_limits []
 
                 races of_many_claims_at_once_one_gets_the_lock []

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use idempotency_core::{Acquired, Claim, Effect, Fingerprint, OnUnknown};
+use idempotency_core::{Acquired, Claim, Effect, Fingerprint, Lock, OnUnknown};
 
 use super::asks::POLICIES;
 use crate::conformance::bench::Bench;
@@ -201,4 +201,40 @@ pub(crate) async fn an_unconfirmed_lock_that_lapses_is_free(bench: Arc<Bench>) -
     bench.pass(bench.times.lease).await;
     let third = desk.acquire(&confirms(3)).await?;
     desk.expect("unknown", matches!(third, Acquired::Unknown { .. }))
+}
+
+pub(crate) async fn owners_that_differ_in_one_bit_are_told_apart(bench: Arc<Bench>) -> Outcome {
+    const OWNER: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
+    let mut desk = bench.desk("owners");
+    let lock = desk.granted(&bench.claim(OWNER)).await?.lock;
+    for bit in 0..u128::BITS {
+        let claim = bench.claim(OWNER ^ (1 << bit));
+        desk.acquire(&claim).await?;
+        desk.extend(Lock { owner: claim.owner, ..lock }, bench.times.lease).await?;
+        // So that the lock is still live when all have asked, also in real time.
+        desk.extend(lock, bench.times.lease).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn requests_that_differ_in_one_bit_are_told_apart(bench: Arc<Bench>) -> Outcome {
+    let mut desk = bench.desk("requests");
+    let fingerprint = bench.claim(1).fingerprint;
+    desk.complete(&bench.claim(1), &value("of one request")).await?;
+    for bit in 0..8 * fingerprint.as_bytes().len() {
+        let mut digest = *fingerprint.as_bytes();
+        digest[bit / 8] ^= 1 << (bit % 8);
+        let other = Fingerprint::from_parts(fingerprint.version(), digest);
+        desk.acquire(&Claim { fingerprint: other, ..bench.claim(2) }).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn attempts_are_counted_past_what_a_byte_holds(bench: Arc<Bench>) -> Outcome {
+    let mut desk = bench.desk("attempts");
+    for owner in 0..260 {
+        let lock = desk.granted(&bench.claim(owner)).await?.lock;
+        desk.release(lock, if owner % 2 == 0 { Effect::None } else { Effect::Unknown }).await?;
+    }
+    Ok(())
 }

@@ -69,7 +69,7 @@ pub(super) fn all(bench: &Bench) -> Vec<Ask> {
     for owner in [FIRST, SECOND, STRANGER] {
         for fingerprint in [sample::claim(owner).fingerprint, sample::other_request()] {
             for on_unknown in POLICIES {
-                for (settles, confirms) in [(false, false), (true, false), (false, true)] {
+                for (settles, confirms) in [(false, false), (true, false), (false, true), (true, true)] {
                     all.push(What::Acquire(Claim { on_unknown, settles, confirms, fingerprint, ..bench.claim(owner) }));
                 }
             }

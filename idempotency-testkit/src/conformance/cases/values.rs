@@ -164,6 +164,30 @@ pub(crate) async fn contexts_and_attributes_come_back_to_their_limits(bench: Arc
     Ok(())
 }
 
+/// A claim that is sent again brings nothing, whatever it says; the next attempt brings its own.
+pub(crate) async fn each_attempt_is_kept_with_what_it_brought_itself(bench: Arc<Bench>) -> Outcome {
+    let noted = |owner: u128, note: &str| {
+        let context = Context::default().with_correlation_id(note);
+        let noted = context.and_then(|context| Ok((context, Attributes::default().with("note", note)?)));
+        let (context, attributes) = noted.map_err(|error| Failure::other(format!("the kit's own notes: {error}")))?;
+        Ok::<_, Failure>(Claim { context, attributes, ..bench.claim(owner) })
+    };
+    for (number, effect) in [Effect::None, Effect::Unknown, Effect::Settled].into_iter().enumerate() {
+        let mut desk = bench.desk(format!("notes {number}"));
+        for owner in 1..4 {
+            let lock = desk.granted(&noted(owner, &format!("attempt {owner}"))?).await?.lock;
+            desk.acquire(&noted(owner, "sent again")?).await?;
+            desk.acquire(&noted(owner + 1, "another's")?).await?;
+            desk.release(lock, effect).await?;
+            desk.acquire(&noted(owner, "sent late")?).await?;
+        }
+        let lock = desk.granted(&bench.claim(9)).await?.lock;
+        desk.store(lock, &Completion::Value(bytes(10, 2)), bench.times.retention).await?;
+        desk.acquire(&noted(8, "a duplicate's")?).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn owners_and_fingerprints_come_back_to_their_limits(bench: Arc<Bench>) -> Outcome {
     let requests = [
         idempotency_core::Fingerprint::NONE,

@@ -49,6 +49,13 @@ broken! {
     StoresOverAResult: storing_another_value_over_a_result_changes_nothing, ResultsDoNotChange;
     StartsTheRetentionAgain: storing_again_is_held_and_starts_no_retention_anew, TimesAreKept;
     ARepeatedReleaseIsLost: releasing_again_is_held, LostAnswersAreRecognised;
+    /// Owners of the same 64 bits are one.
+    ComparesHalfAnOwner: owners_that_differ_in_one_bit_are_told_apart, FencesGrow;
+    /// Requests of the same 128 bits are one.
+    ComparesHalfAFingerprint: requests_that_differ_in_one_bit_are_told_apart, NoCrossTalk;
+    CountsAttemptsInAByte: attempts_are_counted_past_what_a_byte_holds, AttemptsAreCounted;
+    KeepsTheNotesOfARepeatedClaim: each_attempt_is_kept_with_what_it_brought_itself, TimesAreKept;
+    KeepsTheNotesOfAReleasedAttempt: each_attempt_is_kept_with_what_it_brought_itself, TimesAreKept;
     LeavesLocksUnconfirmed: an_unconfirmed_lock_that_lapses_is_free, UnknownIsNeverSilent;
     ShortensTheMemoryOfAnUnknownAttempt: an_unknown_attempt_is_not_forgotten_for_one_after_it, TimesAreKept;
     /// Reads, then writes, as two steps.

@@ -80,6 +80,19 @@ impl<C: Clock + Clone> BrokenStore<C> {
                     record.lock.owner = Owner::from_u128(!0);
                 }
                 How::CountsNoAttempts => record.attempt -= 1,
+                How::CountsAttemptsInAByte if !in_progress => record.attempt = record.attempt.min(254),
+                How::ComparesHalfAnOwner if half(record.lock.owner) == half(claim.owner) => {
+                    record.lock.owner = claim.owner;
+                }
+                How::ComparesHalfAFingerprint
+                    if record.fingerprint.as_bytes()[..16] == claim.fingerprint.as_bytes()[..16] =>
+                {
+                    record.fingerprint = claim.fingerprint;
+                }
+                How::KeepsTheNotesOfARepeatedClaim if same_owner && in_progress => {
+                    record.context = claim.context.clone();
+                    record.attributes = claim.attributes.clone();
+                }
                 How::LoosensThePolicy => record.on_unknown = OnUnknown::RunAgain,
                 How::ChecksNoFingerprintOfAResult if completed => record.fingerprint = claim.fingerprint,
                 How::ALapsedLockIsFree if record.unknown_at(now).is_some() => {
@@ -108,7 +121,14 @@ impl<C: Clock + Clone> BrokenStore<C> {
             }
             _ => {}
         }
-        moves::acquire(changed.as_ref(), claim, now, fence)
+        let mut made = moves::acquire(changed.as_ref(), claim, now, fence);
+        if let (How::KeepsTheNotesOfAReleasedAttempt, Some(next), Some(known)) = (self.how, &mut made.write, live)
+            && matches!(known.state, State::Released { .. })
+        {
+            next.context = known.context.clone();
+            next.attributes = known.attributes.clone();
+        }
+        made
     }
 
     /// The record with the lock shown, where this store takes any.
@@ -268,6 +288,11 @@ impl<C: Clock + Clone> IdempotencyStore for BrokenStore<C> {
     async fn guarantees(&self) -> Result<Guarantees, StoreError> {
         self.inner.guarantees().await
     }
+}
+
+/// As a column of eight bytes keeps it.
+const fn half(owner: Owner) -> u64 {
+    owner.as_u128() as u64
 }
 
 fn is_completed(record: &Record) -> bool {
