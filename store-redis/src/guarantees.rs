@@ -1,0 +1,209 @@
+//! What the servers are, as they say themselves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError};
+use redis::{Cmd, FromRedisValue, Value};
+use tokio::time::Instant;
+
+use crate::config::{Eviction, RedisStoreConfig, Start, misconfigured};
+use crate::error::Operation;
+use crate::link::{Failure, Job, Node, Servers};
+
+/// The oldest Redis: the first whose `SET` takes `NX` and `GET` together.
+const OLDEST: (u32, u32) = (7, 0);
+
+/// Makes sure that the servers are as they must be. Whether they can compare a value and set it by one
+/// command.
+pub(crate) async fn look_at(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, StoreError> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match look(servers, config).await {
+            Err(error) if error.is_passing() => match config.start {
+                Start::Wait(limit) if begun.elapsed() + pause < limit => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+                Start::Fail | Start::Wait(_) => return Err(error),
+            },
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn look(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, StoreError> {
+    for node in servers.all().await.during("open")? {
+        let hello: HashMap<String, Value> = ask(&node, &["HELLO"]).await.during("open")?;
+        let said = |name| hello.get(name).cloned().and_then(|said| String::from_redis_value(said).ok());
+        let (server, version) = (said("server").unwrap_or_default(), said("version").unwrap_or_default());
+        if server == "redis" && parsed(&version).is_none_or(|version| version < OLDEST) {
+            let (major, minor) = OLDEST;
+            return Err(misconfigured(format!(
+                "{} is Redis {version}; the oldest that serves is {major}.{minor}",
+                node.place()
+            )));
+        }
+        check_eviction(&node, config.eviction).await?;
+    }
+    compares(servers, config).await.during("open")
+}
+
+fn parsed(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+async fn check_eviction(node: &std::sync::Arc<Node>, eviction: Eviction) -> Result<(), StoreError> {
+    let policy = match info(node, "memory").await {
+        Ok(memory) => memory.get("maxmemory_policy").cloned(),
+        Err(Failure::Refused { .. }) => None,
+        other => other.during("open")?.remove("maxmemory_policy"),
+    };
+    let place = node.place();
+    match policy.as_deref() {
+        Some("noeviction") => Ok(()),
+        Some(policy) if eviction == Eviction::Refuse => Err(misconfigured(format!(
+            "Redis at {place} has the maxmemory-policy {policy}, by which it forgets locks and results when its memory is \
+             full; set it to noeviction, or allow it with the option eviction=warn"
+        ))),
+        Some(policy) => {
+            tracing::warn!(place, policy, "this Redis forgets locks and results when its memory is full");
+            Ok(())
+        }
+        None => {
+            tracing::warn!(place, "cannot tell whether this Redis evicts keys: its user may not use INFO");
+            Ok(())
+        }
+    }
+}
+
+/// Whether the servers have `SET … IFEQ` (Redis 8.4, Valkey 8.1): it sets nothing where there is nothing.
+async fn compares(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, Failure> {
+    let name = format!("{}~probe", config.prefix).into_bytes();
+    let mut set = Cmd::new();
+    set.arg("SET").arg(&name).arg("").arg("IFEQ").arg("nothing").arg("PX").arg(1);
+    match servers.call(&name, Job::Command(set)).await?.0.result {
+        Ok(_) => Ok(true),
+        Err(Failure::Refused { error, .. }) if error.code() == "ERR" => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What the servers survive, as they are set up at this moment.
+pub(crate) async fn found(servers: &Servers, config: &RedisStoreConfig) -> Result<Guarantees, StoreError> {
+    let mut guarantees = Guarantees::none("redis");
+    guarantees.shared = Answer::Yes;
+    guarantees.clock = ClockSource::Server;
+    guarantees.fences = FenceSource::Clock { tolerates: config.clock_tolerance };
+    let mut kills = Answer::Yes;
+    let mut evicts = None;
+    let mut replicas = Answer::Yes;
+    for node in servers.all().await.during("guarantees")? {
+        let memory = readable(info(&node, "memory").await).during("guarantees")?;
+        match memory.as_ref().and_then(|memory| memory.get("maxmemory_policy")).map(String::as_str) {
+            Some("noeviction") => {}
+            Some(policy) => {
+                evicts = Some(Answer::No(format!(
+                    "{} forgets records when its memory is full: its maxmemory-policy is {policy}; set noeviction",
+                    node.place()
+                )));
+            }
+            None => {
+                evicts.get_or_insert_with(|| {
+                    Answer::CannotTell(format!("{} does not say whether it evicts: allow its user INFO", node.place()))
+                });
+            }
+        }
+        kills = weaker(kills, on_disk(&node).await.during("guarantees")?);
+        replicas = weaker(replicas, replicated(&node, config).await.during("guarantees")?);
+    }
+    let with_eviction = |answer| match &evicts {
+        Some(evicts) => weaker(evicts.clone(), answer),
+        None => answer,
+    };
+    guarantees.survives_process_crash = with_eviction(kills.clone());
+    guarantees.survives_machine_crash = with_eviction(kills);
+    guarantees.survives_failover = with_eviction(replicas);
+    Ok(guarantees)
+}
+
+/// The answer that promises less.
+fn weaker(one: Answer, other: Answer) -> Answer {
+    match (&one, &other) {
+        (Answer::No(_), _) | (Answer::CannotTell(_), Answer::Yes | Answer::CannotTell(_)) => one,
+        _ => other,
+    }
+}
+
+async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
+    let place = node.place();
+    let setting = async |name| {
+        let settings: Option<HashMap<String, String>> = readable(ask(node, &["CONFIG", "GET", name]).await)?;
+        Ok::<_, Failure>(settings.and_then(|mut settings| settings.remove(name)))
+    };
+    let appends = match setting("appendonly").await? {
+        Some(appends) => Some(appends == "yes"),
+        // `CONFIG` is often forbidden, and `INFO` seldom.
+        None => readable(info(node, "persistence").await)?
+            .and_then(|persistence| persistence.get("aof_enabled").map(|enabled| enabled == "1")),
+    };
+    Ok(match (appends, setting("appendfsync").await?.as_deref()) {
+        (Some(false), _) => {
+            Answer::No(format!("{place} loses what it has not written to its last snapshot; set appendonly yes"))
+        }
+        (Some(true), Some("always")) => Answer::Yes,
+        (Some(true), Some(fsync)) => Answer::No(format!(
+            "{place} answers before what it wrote is on the disk: its appendfsync is {fsync}, which may lose a second or \
+             more; set appendfsync always"
+        )),
+        (Some(true), None) => {
+            Answer::CannotTell(format!("{place} does not say what its appendfsync is: allow its user CONFIG GET"))
+        }
+        (None, _) => Answer::CannotTell(format!(
+            "{place} does not say what it writes to disk: allow its user CONFIG GET or INFO"
+        )),
+    })
+}
+
+async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> Result<Answer, Failure> {
+    let place = node.place();
+    let Some(wanted) = config.replicas else {
+        return Ok(Answer::No(format!(
+            "{place} answers before its replicas have what it wrote, and a failover forgets the last of it; use with_replicas"
+        )));
+    };
+    let Some(replication) = readable(info(node, "replication").await)? else {
+        return Ok(Answer::CannotTell(format!("{place} does not say how many replicas it has: allow its user INFO")));
+    };
+    let there: u32 = replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default();
+    Ok(if there >= wanted.by {
+        Answer::Yes
+    } else {
+        Answer::No(format!("{place} has {there} replicas, and {} are to acknowledge each write", wanted.by))
+    })
+}
+
+/// `None` where the user may not ask.
+fn readable<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Failure::Refused { error, .. }) if matches!(error.code(), "NOPERM" | "ERR") => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn info(node: &std::sync::Arc<Node>, section: &str) -> Result<HashMap<String, String>, Failure> {
+    let info: String = ask(node, &["INFO", section]).await?;
+    Ok(info.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.into(), value.into())).collect())
+}
+
+async fn ask<T: FromRedisValue>(node: &std::sync::Arc<Node>, words: &[&str]) -> Result<T, Failure> {
+    let mut command = Cmd::new();
+    for word in words {
+        command.arg(*word);
+    }
+    let answer = node.call(Job::Command(command)).await?.result?;
+    T::from_redis_value(answer).map_err(|error| Failure::no_answer(node.place(), error.into()))
+}

@@ -1,0 +1,268 @@
+//! Calls that travel together.
+
+use std::time::Instant;
+
+use redis::{Cmd, Pipeline, ServerError, Value};
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+use crate::scripts::{COMPLETE, Move};
+
+/// The most calls that travel together, and the most of them that one script answers: the server does
+/// nothing else meanwhile.
+const MOST: usize = 512;
+const MOST_IN_A_SCRIPT: usize = 32;
+/// Once so many bytes are together, no more are added.
+const ENOUGH: usize = 256 * 1024;
+
+/// One call over one key.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// A command.
+    Command(Cmd),
+    /// A move in Lua.
+    Move { script: &'static Move, name: Vec<u8>, args: Vec<Vec<u8>> },
+    /// The completion of what is taken to be in progress.
+    Complete(Completing),
+}
+
+/// A record in progress becomes a completed one, if nobody changed it.
+#[derive(Debug)]
+pub(crate) struct Completing {
+    pub(crate) name: Vec<u8>,
+    /// How the record must begin.
+    pub(crate) begins: [u8; crate::layout::BEGINS],
+    /// All that it must be, where the server can compare by itself.
+    pub(crate) expected: Option<Vec<u8>>,
+    pub(crate) record: Vec<u8>,
+    pub(crate) keep_ms: u64,
+}
+
+/// How a call ended, and the call, should it be made again.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) result: Result<Value, Failure>,
+    pub(crate) job: Job,
+    /// The server's history of writes when it was asked.
+    pub(crate) history: Option<std::sync::Arc<str>>,
+}
+
+/// A call that waits to be sent.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) job: Job,
+    pub(crate) reply: oneshot::Sender<Ended>,
+}
+
+/// What waits to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Vec<Waiting>,
+    /// Somebody will come to send it.
+    sender_comes: bool,
+}
+
+impl Queue {
+    /// Adds a call; whether somebody must be sent for it.
+    pub(crate) fn add(&mut self, waiting: Waiting) -> bool {
+        self.waiting.push(waiting);
+        !std::mem::replace(&mut self.sender_comes, true)
+    }
+
+    /// Takes what is to travel together, and whether more waits.
+    pub(crate) fn take(&mut self) -> (Vec<Waiting>, bool) {
+        let mut bytes = 0;
+        let fits = self.waiting.iter().take(MOST).position(|waiting| {
+            bytes += waiting.job.size();
+            bytes > ENOUGH
+        });
+        let count = fits.map_or_else(|| self.waiting.len().min(MOST), |at| at.max(1));
+        let rest = self.waiting.split_off(count);
+        let taken = std::mem::replace(&mut self.waiting, rest);
+        self.sender_comes = !self.waiting.is_empty();
+        (taken, self.sender_comes)
+    }
+}
+
+impl Job {
+    fn size(&self) -> usize {
+        match self {
+            Self::Command(command) => command.get_packed_command().len(),
+            Self::Move { name, args, .. } => name.len() + args.iter().map(Vec::len).sum::<usize>() + 64,
+            Self::Complete(completing) => {
+                completing.record.len() + completing.expected.as_ref().map_or(0, Vec::len) + completing.name.len()
+            }
+        }
+    }
+
+    /// The call as one command.
+    pub(crate) fn command(&self, by_text: bool) -> Cmd {
+        match self {
+            Self::Command(command) => command.clone(),
+            Self::Move { script, name, args } => {
+                let mut command = script.command(by_text, 1);
+                command.arg(name);
+                for arg in args {
+                    command.arg(arg);
+                }
+                command
+            }
+            Self::Complete(Completing { name, expected: Some(expected), record, keep_ms, .. }) => {
+                let mut command = Cmd::new();
+                command.arg("SET").arg(name).arg(record).arg("IFEQ").arg(expected).arg("PX").arg(*keep_ms);
+                command
+            }
+            Self::Complete(one) => completing(by_text, &[one]),
+        }
+    }
+}
+
+fn completing(by_text: bool, all: &[&Completing]) -> Cmd {
+    let mut command = COMPLETE.command(by_text, all.len());
+    for one in all {
+        command.arg(&one.name);
+    }
+    for one in all {
+        command.arg(&one.begins[..]).arg(&one.record).arg(one.keep_ms);
+    }
+    command
+}
+
+/// Calls, as commands in one pipeline.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    waiting: Vec<Option<Waiting>>,
+    /// Which calls each command makes.
+    commands: Vec<Vec<usize>>,
+    pipeline: Pipeline,
+    pub(crate) sent: Instant,
+    asks_time: bool,
+}
+
+impl Batch {
+    /// Puts calls together; completions of several keys into one script where the keys may be so.
+    pub(crate) fn of(waiting: Vec<Waiting>, together: bool, asks_time: bool) -> Self {
+        let mut batch = Self {
+            commands: Vec::with_capacity(waiting.len()),
+            pipeline: Pipeline::with_capacity(waiting.len() + 1),
+            waiting: waiting.into_iter().map(Some).collect(),
+            sent: Instant::now(),
+            asks_time,
+        };
+        let mut completions = Vec::new();
+        for (at, waiting) in batch.waiting.iter().enumerate() {
+            match waiting.as_ref().map(|waiting| &waiting.job) {
+                Some(Job::Complete(Completing { expected: None, .. })) if together => completions.push(at),
+                Some(job) => {
+                    batch.commands.push(vec![at]);
+                    batch.pipeline.add_command(job.command(false));
+                }
+                None => {}
+            }
+        }
+        for chunk in completions.chunks(MOST_IN_A_SCRIPT) {
+            let all: Vec<&Completing> = chunk.iter().filter_map(|at| batch.completing(*at)).collect();
+            let command = completing(false, &all);
+            batch.pipeline.add_command(command);
+            batch.commands.push(chunk.to_vec());
+        }
+        if asks_time {
+            batch.pipeline.cmd("TIME");
+        }
+        batch
+    }
+
+    fn completing(&self, at: usize) -> Option<&Completing> {
+        match &self.waiting.get(at)?.as_ref()?.job {
+            Job::Complete(completing) => Some(completing),
+            Job::Command(_) | Job::Move { .. } => None,
+        }
+    }
+
+    pub(crate) fn pipeline(&self) -> (&Pipeline, usize) {
+        (&self.pipeline, self.commands.len() + usize::from(self.asks_time))
+    }
+
+    /// The commands whose scripts the server has forgotten, to be sent again with their texts.
+    pub(crate) fn forgotten(&self, answers: &[Value]) -> Vec<(usize, Cmd)> {
+        let is_forgotten = |answer: &Value| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT");
+        let by_text = |calls: &Vec<usize>| match &calls[..] {
+            [one] => self.waiting[*one].as_ref().map(|waiting| waiting.job.command(true)),
+            many => {
+                let all: Vec<&Completing> = many.iter().filter_map(|at| self.completing(*at)).collect();
+                Some(completing(true, &all))
+            }
+        };
+        answers
+            .iter()
+            .zip(&self.commands)
+            .enumerate()
+            .filter(|(_, (answer, _))| is_forgotten(answer))
+            .filter_map(|(at, (_, calls))| Some((at, by_text(calls)?)))
+            .collect()
+    }
+
+    /// Takes the server's time off the answers, where it was asked for.
+    pub(crate) fn time(&self, answers: &mut Vec<Value>) -> Option<Value> {
+        if self.asks_time { answers.pop() } else { None }
+    }
+
+    /// Tells everybody the answers.
+    pub(crate) fn answer(
+        mut self,
+        answers: Vec<Value>,
+        place: &str,
+        history: &Option<std::sync::Arc<str>>,
+    ) -> Vec<ServerError> {
+        let mut errors = Vec::new();
+        for (answer, calls) in answers.into_iter().zip(std::mem::take(&mut self.commands)) {
+            let script_of_many = calls.len() > 1
+                || matches!(calls.first().and_then(|at| self.completing(*at)), Some(Completing { expected: None, .. }));
+            match answer {
+                Value::Array(each) if script_of_many => {
+                    for (answer, call) in each.into_iter().zip(calls) {
+                        self.tell(call, answer, place, history, &mut errors);
+                    }
+                }
+                Value::ServerError(error) => {
+                    for call in calls {
+                        self.tell(call, Value::ServerError(error.clone()), place, history, &mut errors);
+                    }
+                }
+                answer => {
+                    for call in calls {
+                        self.tell(call, answer.clone(), place, history, &mut errors);
+                    }
+                }
+            }
+        }
+        errors
+    }
+
+    fn tell(
+        &mut self,
+        call: usize,
+        answer: Value,
+        place: &str,
+        history: &Option<std::sync::Arc<str>>,
+        errors: &mut Vec<ServerError>,
+    ) {
+        let Some(Waiting { job, reply }) = self.waiting.get_mut(call).and_then(Option::take) else { return };
+        let result = match answer {
+            Value::ServerError(error) => {
+                errors.push(error.clone());
+                Err(Failure::Refused { place: place.into(), error })
+            }
+            answer => Ok(answer),
+        };
+        // Whoever asked may have gone away.
+        let _ = reply.send(Ended { result, job, history: history.clone() });
+    }
+
+    /// Tells everybody that there is no answer.
+    pub(crate) fn fail(self, failure: &Failure) {
+        for Waiting { job, reply } in self.waiting.into_iter().flatten() {
+            let _ = reply.send(Ended { result: Err(failure.clone()), job, history: None });
+        }
+    }
+}

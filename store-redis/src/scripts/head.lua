@@ -1,0 +1,64 @@
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local r = redis.call('GET', KEYS[1])
+if r and string.sub(r, 1, 4) ~= 'idr\1' then
+  return redis.error_reply('FOREIGN ' .. #r)
+end
+local byte, sub = string.byte, string.sub
+local P, U, R, C = 80, 85, 82, 67
+local PADDED, CONFIRMED, PRIOR = 1, 2, 4
+local state, flags = nil, 0
+if r then state, flags = byte(r, 5), byte(r, 30) end
+
+local function num(at) return (struct.unpack('>I8', r, at)) end
+local function has(flag) return math.floor(flags / flag) % 2 == 1 end
+local function with(all, flag, on)
+  local is = math.floor(all / flag) % 2 == 1
+  if on and not is then return all + flag elseif is and not on then return all - flag else return all end
+end
+
+-- Where the attempt before, if there is one, begins.
+local function prior_at()
+  if state == P then return 102 elseif state == C then return 94 else return 86 end
+end
+local function prior()
+  if has(PRIOR) then local at = prior_at() return sub(r, at, at + 28) else return '' end
+end
+local function notes()
+  local at = prior_at()
+  if has(PRIOR) then at = at + 29 end
+  return sub(r, at, at + 1 + struct.unpack('>I2', r, at))
+end
+local function remembered_until(prior)
+  if prior == '' then return 0 else return (struct.unpack('>I8', prior, 22)) end
+end
+
+-- A lock that was taken by SET NX carries no time of the server's: its key's expiry tells it.
+local expires = -1
+local lease_until = 0
+if r then expires = redis.call('PEXPIRETIME', KEYS[1]) end
+if state == P then
+  lease_until = num(78)
+  if lease_until == 0 then lease_until = expires * 1000 - num(94) end
+end
+local function remembered_from(at, unknown_retention)
+  return math.max(at + unknown_retention, remembered_until(prior()))
+end
+local forgotten
+if state == P then forgotten = remembered_from(lease_until, num(94))
+elseif state == C and not has(PADDED) then forgotten = math.huge
+elseif state == C then forgotten = num(86)
+elseif r then forgotten = num(78) end
+local known = r and now < forgotten
+local function is_lock(lock) return known and sub(r, 6, 29) == lock end
+
+-- Keeps a record until `at`, and for `pad` milliseconds at least: so long a step back of the clock
+-- repeats no fence.
+local function keep(record, at, pad)
+  local least = math.floor(now / 1000) + pad
+  local until_ms = math.ceil(at / 1000)
+  local padded = until_ms < least
+  record = sub(record, 1, 29) .. string.char(with(byte(record, 30), PADDED, padded)) .. sub(record, 31)
+  redis.call('SET', KEYS[1], record, 'PXAT', string.format('%.0f', math.max(until_ms, least)))
+  return record
+end
