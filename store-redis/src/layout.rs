@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use idempotency_core::{
-    Attributes, Completion, Context, Ended, Fence, Fingerprint, Lock, Omitted, OnUnknown, Owner, Prior, Record, State,
-    Timestamp,
+    Attributes, Completion, Context, Ended, Fence, Fingerprint, Lock, Omitted, OnUnknown, Owner, Prior, Record,
+    Snapshot, State, Timestamp,
 };
 
 const MAGIC: &[u8; 3] = b"idr";
@@ -42,6 +42,20 @@ pub(crate) struct Stored {
     pub(crate) record: Record,
     /// The key is there exactly as long as the record is remembered.
     pub(crate) expires_with_key: bool,
+}
+
+impl Stored {
+    /// The record with the time of reading. A result that is there is within its retention, whatever the
+    /// clocks make of the last millisecond: the server alone ends it.
+    pub(crate) fn read_at(self, now: Timestamp) -> Snapshot {
+        let now = match self.record.state {
+            State::Completed { at, until, .. } if self.expires_with_key => {
+                now.max(at).min(Timestamp::from_micros(until.as_micros().saturating_sub(1)))
+            }
+            _ => now,
+        };
+        Snapshot { record: self.record, now }
+    }
 }
 
 /// Bytes that are not as this module writes them.
@@ -160,7 +174,7 @@ fn notes(out: &mut Vec<u8>, context: &Context, attributes: &Attributes) {
 }
 
 /// Reads a record. `expires` is the last millisecond in which the server keeps the key, where it said
-/// so: then this is when the record is forgotten, rather than what was written down beforehand.
+/// so: it tells the end of a lease that was not written down.
 pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garbled> {
     let mut reader = Reader { bytes, at: 0 };
     if bytes.len() < 4 || reader.take(3)? != MAGIC {
@@ -184,7 +198,6 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
     let attempt = u32::from_be_bytes(reader.array()?);
     let acquired_at = reader.time()?;
     let expires_with_key = flags & PADDED == 0;
-    let end_of_key = expires.map(|ms| Timestamp::from_micros(ms.saturating_add(1).saturating_mul(1000)));
     let times = match state {
         b'P' => [reader.time()?, reader.time()?, reader.time()?],
         b'C' => [reader.time()?, reader.time()?, Timestamp::default()],
@@ -209,10 +222,7 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
         }
         b'U' => State::Unknown { until: times[0] },
         b'R' => State::Released { until: times[0] },
-        _ => {
-            let until = end_of_key.filter(|_| expires_with_key).unwrap_or(times[1]);
-            State::Completed { at: times[0], until, result: completion(omitted, reader.rest())? }
-        }
+        _ => State::Completed { at: times[0], until: times[1], result: completion(omitted, reader.rest())? },
     };
     if !matches!(state, State::Completed { .. }) && !reader.rest().is_empty() {
         return Err(Garbled::Damaged("it is too long"));

@@ -137,12 +137,12 @@ impl Shared {
             let Value::Array(parts) = answer.during(operation)? else { continue };
             let [now, Value::BulkString(bytes), expires, _] = &parts[..] else { continue };
             let now = Timestamp::from_micros(number(now).unwrap_or_default());
-            let record = layout::decode(&Bytes::from(bytes.clone()), number(expires))
-                .map_err(|garbled| damaged(operation, garbled))?
-                .record;
+            let stored = layout::decode(&Bytes::from(bytes.clone()), number(expires))
+                .map_err(|garbled| damaged(operation, garbled))?;
+            let snapshot = stored.read_at(now);
             let Ok(key) = Key::parse(&name[self.config.prefix.len()..]) else { continue };
-            if let Some(record) = moves::read(Some(&record), now).cloned() {
-                read.push((key, Snapshot { record, now }));
+            if moves::read(Some(&snapshot.record), snapshot.now).is_some() {
+                read.push((key, snapshot));
             }
         }
         Ok(read)

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use idempotency_store_redis::{RedisStore, RedisStoreConfig};
 use idempotency_testkit::conformance::{Capability, Subject};
@@ -12,9 +13,10 @@ pub(crate) fn prefix() -> String {
     format!("it-{}-{}:", std::process::id(), USED.fetch_add(1, Ordering::Relaxed))
 }
 
-pub(crate) async fn subject() -> Subject {
+pub(crate) async fn subject(clock_tolerance: Duration) -> Subject {
     let server = Redis::shared().unwrap();
-    let config = RedisStoreConfig::from_url(&server.url()).unwrap().with_prefix(prefix());
+    let config =
+        RedisStoreConfig::from_url(&server.url()).unwrap().with_prefix(prefix()).with_clock_tolerance(clock_tolerance);
     let reopened = config.clone();
     Subject::new(RedisStore::open(config).await.unwrap())
         .forgetting_by_itself()
