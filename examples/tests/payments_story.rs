@@ -33,6 +33,14 @@ fn a_store_that_forgets_leaves_one_act_out_and_says_so() {
     assert_all_right(Some("memory:"), closing);
 }
 
+#[cfg(unix)]
+#[test]
+fn every_act_goes_right_on_redis() {
+    let server = idempotency_testkit::servers::Redis::shared().expect("a server");
+    let closing = "All 18 acts went right: 10 payments, 10 charges; 6 refunds, 6 paid back.";
+    assert_all_right(Some(&server.url()), closing);
+}
+
 #[test]
 fn two_stories_on_one_store_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();

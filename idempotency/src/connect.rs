@@ -8,7 +8,16 @@ use idempotency_core::{StoreError, Upkeep};
 pub type Store = Arc<dyn Upkeep>;
 
 /// The schemes that there are, and the feature that each needs.
-const SCHEMES: [(&str, &str); 2] = [("memory", "memory"), ("sled", "sled")];
+const SCHEMES: [(&str, &str); 8] = [
+    ("memory", "memory"),
+    ("sled", "sled"),
+    ("redis", "redis"),
+    ("redis-sentinel", "redis"),
+    ("redis-cluster", "redis"),
+    ("rediss", "redis-tls"),
+    ("rediss-sentinel", "redis-tls"),
+    ("rediss-cluster", "redis-tls"),
+];
 
 /// Opens the store that a URL names.
 ///
@@ -16,6 +25,13 @@ const SCHEMES: [(&str, &str); 2] = [("memory", "memory"), ("sled", "sled")];
 /// |---|---|
 /// | `memory:` | in this process's memory; `?capacity=100000` keys at the most |
 /// | `sled:./folder` | a sled database in a folder, which is created if its parent exists; `?durability=process` survives the kill of the process only, not a power cut |
+/// | `redis://user:password@host:6379/0` | a Redis or Valkey server |
+/// | `redis-sentinel://host:26379,host:26379/mymaster` | the master that these sentinels name |
+/// | `redis-cluster://host:6379,host:6379` | a cluster, some of whose servers these are |
+/// | `rediss://`, `rediss-sentinel://`, `rediss-cluster://` | the same, encrypted |
+///
+/// Those of Redis take the options of `RedisStoreConfig::from_url`, such as `?prefix=shop:` or
+/// `?replicas=1`.
 ///
 /// # Errors
 /// [`ConnectError`]. It shows the URL's scheme and options, never more of it: there may be a password.
@@ -32,6 +48,10 @@ pub async fn connect(url: &str) -> Result<Store, ConnectError> {
         "memory" => open_memory(place, &options),
         #[cfg(feature = "sled")]
         "sled" => open_sled(place, &options).await,
+        #[cfg(feature = "redis")]
+        "redis" | "redis-sentinel" | "redis-cluster" => open_redis(url).await,
+        #[cfg(feature = "redis-tls")]
+        "rediss" | "rediss-sentinel" | "rediss-cluster" => open_redis(url).await,
         other => {
             // Without any store's feature, nothing else reads them.
             let _ = (place, options);
@@ -89,6 +109,13 @@ async fn open_sled(place: &str, options: &[(&str, &str)]) -> Result<Store, Conne
     Ok(Arc::new(SledStore::open(config).await?))
 }
 
+#[cfg(feature = "redis")]
+async fn open_redis(url: &str) -> Result<Store, ConnectError> {
+    use idempotency_store_redis::{RedisStore, RedisStoreConfig};
+
+    Ok(Arc::new(RedisStore::open(RedisStoreConfig::from_url(url)?).await?))
+}
+
 #[cfg(any(feature = "memory", feature = "sled"))]
 fn unknown_option(scheme: &'static str, name: &str, known: &'static str) -> ConnectError {
     ConnectError::UnknownOption { scheme, name: name.into(), known }
@@ -99,7 +126,7 @@ fn unknown_option(scheme: &'static str, name: &str, known: &'static str) -> Conn
 #[non_exhaustive]
 pub enum ConnectError {
     /// There is no scheme.
-    #[error("the store's URL has no scheme; write `memory:` or `sled:./folder`")]
+    #[error("the store's URL has no scheme; write `memory:`, `sled:./folder` or `redis://host`")]
     NoScheme,
     /// There is no such scheme.
     #[error("there is no store `{scheme}:`; there are {}", known())]
@@ -149,5 +176,6 @@ pub enum ConnectError {
 }
 
 fn known() -> String {
-    SCHEMES.map(|(scheme, _)| format!("`{scheme}:`")).join(" and ")
+    let [others @ .., last] = SCHEMES.map(|(scheme, _)| format!("`{scheme}:`"));
+    format!("{} and {last}", others.join(", "))
 }

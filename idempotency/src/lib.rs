@@ -6,7 +6,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use idempotency::{Error, Idempotency, Key};
 //!
-//! let store = idempotency::connect("memory:").await?; // or "sled:./payments"
+//! let store = idempotency::connect("memory:").await?; // or "sled:./payments", or "redis://localhost"
 //! let idem = Idempotency::new(store);
 //!
 //! let key = Key::new("payment:create", "ord_42").request(&("EUR", 1999)).build()?;
@@ -30,6 +30,8 @@
 //! |---|---|
 //! | `sled` (default) | `connect("sled:./folder")`: durable, for one process |
 //! | `memory` | `connect("memory:")`: forgets when the process ends |
+//! | `redis` | `connect("redis://host")`, `redis-sentinel://`, `redis-cluster://`: for many machines |
+//! | `redis-tls` | `connect("rediss://host")`: the same, encrypted |
 //! | `json` | `Json`: results that people read, or that change shape between releases |
 //! | `near-cache` | `layers::NearCache`: replays from this process's memory |
 
@@ -42,6 +44,8 @@ pub use idempotency_core::Json;
 pub use idempotency_core::*;
 #[cfg(feature = "memory")]
 pub use idempotency_store_memory as memory;
+#[cfg(feature = "redis")]
+pub use idempotency_store_redis as redis;
 #[cfg(feature = "sled")]
 pub use idempotency_store_sled as sled;
 

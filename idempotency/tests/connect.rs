@@ -8,9 +8,16 @@ async fn refusal(url: &str) -> String {
 
 #[tokio::test]
 async fn a_url_that_makes_no_sense_says_what_would() {
-    assert_eq!(refusal("").await, "the store's URL has no scheme; write `memory:` or `sled:./folder`");
-    assert_eq!(refusal("./folder").await, "the store's URL has no scheme; write `memory:` or `sled:./folder`");
-    assert_eq!(refusal("mysql://me:secret@db").await, "there is no store `mysql:`; there are `memory:` and `sled:`");
+    assert_eq!(refusal("").await, "the store's URL has no scheme; write `memory:`, `sled:./folder` or `redis://host`");
+    assert_eq!(
+        refusal("./folder").await,
+        "the store's URL has no scheme; write `memory:`, `sled:./folder` or `redis://host`"
+    );
+    assert_eq!(
+        refusal("mysql://me:secret@db").await,
+        "there is no store `mysql:`; there are `memory:`, `sled:`, `redis:`, \
+                `redis-sentinel:`, `redis-cluster:`, `rediss:`, `rediss-sentinel:` and `rediss-cluster:`"
+    );
 }
 
 #[cfg(not(feature = "memory"))]
@@ -50,4 +57,22 @@ async fn sled_opens_a_folder() {
 #[tokio::test]
 async fn sled_may_be_left_out() {
     assert!(matches!(connect("sled:./x").await, Err(ConnectError::FeatureOff { feature: "sled", .. })));
+}
+
+#[cfg(all(feature = "redis", unix))]
+#[tokio::test]
+async fn redis_opens_a_server() {
+    let server = idempotency_testkit::servers::Redis::shared().expect("a server");
+    let separator = if server.url().contains('?') { '&' } else { '?' };
+    let store = connect(&format!("{}{separator}prefix=connect:", server.url())).await.expect("a store");
+    assert_eq!(store.guarantees().await.expect("guarantees").store, "redis");
+    assert!(refusal("redis://:secret@127.0.0.1:1").await.contains("cannot be reached"));
+    assert!(refusal("redis://localhost?size=7").await.contains("there is no option `size`"));
+    assert!(refusal("redis-sentinel://localhost").await.contains("does not name the master"));
+}
+
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn redis_may_be_left_out() {
+    assert!(matches!(connect("redis://localhost").await, Err(ConnectError::FeatureOff { feature: "redis", .. })));
 }

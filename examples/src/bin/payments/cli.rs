@@ -12,7 +12,7 @@ payments service    the service alone; needs --provider
 payments provider   the provider alone; needs --ledger
 
   --story             end after the story; exit status 0 only if every act went right
-  --store URL         where keys are kept: sled:./folder (default, in --folder) or memory:
+  --store URL         where keys are kept: sled:./folder (default, in --folder), redis://host or memory:
                       (or the environment variable IDEMPOTENCY_STORE)
   --folder DIR        where all else is kept (default: a new one, removed in the end)
   --port N            the port of the service, or of the provider alone (default: any free one)

@@ -31,6 +31,8 @@ pub(crate) struct Service {
     provider_deduplicates: bool,
     /// Why the store is weaker than a payment service should have it, if it is.
     weakness: Option<String>,
+    /// Whether another process of the service finds the keys of this one.
+    keys_outlive_us: bool,
 }
 
 /// What the service needs to know to start.
@@ -120,12 +122,15 @@ impl Service {
         if let Some(weakness) = &weakness {
             tracing::warn!("{weakness}");
         }
+        // Keys on a server are there when this process is not, however well the server keeps them.
+        let keys_outlive_us = weakness.is_none() || idempotency.require(Requirements::new().shared()).await.is_ok();
         Ok(Arc::new(Self {
             idempotency,
             gateway: Gateway::new(settings.provider),
             orders: Orders::open(settings.orders)?,
             provider_deduplicates: settings.provider_deduplicates,
             weakness,
+            keys_outlive_us,
         }))
     }
 
@@ -254,7 +259,12 @@ async fn order(State(app): App, Path(order): Path<String>) -> Result<Json<Order>
 }
 
 async fn health(State(app): App) -> Json<Value> {
-    Json(json!({ "status": "ok", "store_survives_a_crash": app.weakness.is_none(), "warning": app.weakness }))
+    Json(json!({
+        "status": "ok",
+        "store_survives_a_crash": app.weakness.is_none(),
+        "keys_outlive_the_service": app.keys_outlive_us,
+        "warning": app.weakness,
+    }))
 }
 
 fn respond(outcome: Outcome<Answer>) -> Response {

@@ -68,7 +68,7 @@ impl Act {
 
     /// Why the act is left out, if it must be.
     pub(crate) fn cannot_be_shown(self, round: &Round) -> Option<String> {
-        let forgets = matches!(self, Self::Killed) && round.forgets.is_some();
+        let forgets = matches!(self, Self::Killed) && round.forgets;
         forgets.then(|| "left out: this store forgets with its process".into())
     }
 

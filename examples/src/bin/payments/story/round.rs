@@ -26,8 +26,8 @@ pub(crate) struct Round {
     pub(crate) service: Process,
     pub(crate) deduplicates: bool,
     pub(crate) lease: Duration,
-    /// Why the store forgets when its process ends, if it does.
-    pub(crate) forgets: Option<String>,
+    /// Whether the store forgets when the service's process ends.
+    pub(crate) forgets: bool,
     /// What the story has had paid: order and amount.
     pub(crate) payments: Vec<(String, u64)>,
     /// What it has had refunded: order and amount.
@@ -84,7 +84,7 @@ impl Round {
             service,
             deduplicates,
             lease: options.lease,
-            forgets: health["warning"].as_str().map(ToOwned::to_owned),
+            forgets: health["keys_outlive_the_service"] != true,
             payments: Vec::new(),
             refunds: Vec::new(),
             first: None,
