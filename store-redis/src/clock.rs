@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use idempotency_core::Timestamp;
 
+/// How wide the bounds may be, in µs: records are dated to the millisecond.
+const WIDEST: i64 = 2000;
 /// How old what the server said may be.
 const LONGEST: Duration = Duration::from_secs(10);
 /// From this age on it is asked again, along with something else.
@@ -47,12 +49,13 @@ impl ServerClock {
         Self { base: Instant::now(), known: Mutex::default() }
     }
 
-    /// The server's present time; `None` where it was not heard of lately, or the machine slept.
+    /// The server's present time; `None` where it was not heard of lately or not exactly, or the machine
+    /// slept.
     pub(crate) fn now(&self) -> Option<Timestamp> {
         let sample = self.known().sample?;
         let age = sample.taken.elapsed();
         let by_wall = sample.wall.elapsed().ok()?;
-        if age > LONGEST || by_wall.abs_diff(age) > ASLEEP {
+        if age > LONGEST || by_wall.abs_diff(age) > ASLEEP || sample.highest - sample.lowest > WIDEST {
             return None;
         }
         let middle = sample.lowest + (sample.highest - sample.lowest) / 2;

@@ -1,7 +1,5 @@
 //! Calls that travel together.
 
-use std::time::Instant;
-
 use redis::{Cmd, Pipeline, ServerError, Value};
 use tokio::sync::oneshot;
 
@@ -135,7 +133,6 @@ pub(crate) struct Batch {
     /// Which calls each command makes.
     commands: Vec<Vec<usize>>,
     pipeline: Pipeline,
-    pub(crate) sent: Instant,
     asks_time: bool,
 }
 
@@ -146,7 +143,6 @@ impl Batch {
             commands: Vec::with_capacity(waiting.len()),
             pipeline: Pipeline::with_capacity(waiting.len() + 1),
             waiting: waiting.into_iter().map(Some).collect(),
-            sent: Instant::now(),
             asks_time,
         };
         let mut completions = Vec::new();

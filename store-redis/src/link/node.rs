@@ -1,6 +1,7 @@
 //! One server.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use idempotency_core::Timestamp;
 use redis::aio::ConnectionLike;
@@ -89,6 +90,7 @@ impl Node {
             Ok(open) => open,
             Err(failure) => return batch.fail(&failure),
         };
+        let sent = Instant::now();
         let answers = tokio::select! {
             answers = exchange(&mut open, &batch) => answers,
             () = &mut limit => {
@@ -100,7 +102,7 @@ impl Node {
             Ok(mut answers) => {
                 self.calls.answered();
                 if let Some(time) = batch.time(&mut answers) {
-                    self.observe(batch.sent, &time);
+                    self.observe(sent, &time);
                 }
                 let errors = batch.answer(answers, self.place(), &open.history);
                 if errors.iter().any(Failure::spoils_connection) {
@@ -145,7 +147,7 @@ impl Node {
         self.clock.forget();
     }
 
-    fn observe(&self, sent: std::time::Instant, time: &Value) {
+    fn observe(&self, sent: Instant, time: &Value) {
         if let Value::Array(parts) = time
             && let [seconds, micros] = &parts[..]
             && let (Some(seconds), Some(micros)) = (number(seconds), number(micros))
