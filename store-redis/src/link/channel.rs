@@ -38,12 +38,6 @@ pub(crate) trait Purpose: std::fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// A connection for calls, of which nothing special is asked.
-#[derive(Debug)]
-pub(crate) struct Calls;
-
-impl Purpose for Calls {}
-
 /// A connection, made at first use, shared by all who ask, and made anew once it broke.
 #[derive(Debug)]
 pub(crate) struct Channel<P> {

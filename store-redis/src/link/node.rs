@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use idempotency_core::Timestamp;
-use redis::aio::ConnectionLike;
-use redis::{Pipeline, Value};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::oneshot;
 
 use super::Options;
 use super::batch::{Batch, Ended, Job, Queue, Waiting};
-use super::channel::{Calls, Channel, Open, Way};
+use super::channel::{Channel, Open, Purpose, Way};
 use super::failure::Failure;
 use crate::clock::ServerClock;
 use crate::replicas::Replicas;
@@ -20,7 +20,7 @@ use crate::watch::Watching;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) way: Way,
-    pub(crate) clock: ServerClock,
+    pub(crate) clock: Arc<ServerClock>,
     pub(crate) watching: Watching,
     pub(crate) replicas: Option<Replicas>,
     calls: Channel<Calls>,
@@ -28,14 +28,40 @@ pub(crate) struct Node {
     options: Options,
 }
 
+/// A connection for calls.
+#[derive(Debug)]
+struct Calls {
+    clock: Arc<ServerClock>,
+}
+
+impl Purpose for Calls {
+    /// Asks the time, while nothing else delays the answers.
+    async fn prepare(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        const TIMES: u32 = 3;
+        // It may be another server than before.
+        self.clock.forget();
+        for _ in 0..TIMES {
+            let sent = Instant::now();
+            let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+            self.clock.observe(sent, timestamp(seconds, micros));
+        }
+        Ok(())
+    }
+}
+
+fn timestamp(seconds: u64, micros: u64) -> Timestamp {
+    Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros))
+}
+
 impl Node {
     pub(crate) fn new(place: String, way: Way, options: Options) -> Arc<Self> {
+        let clock = Arc::new(ServerClock::new());
         Arc::new(Self {
             way,
-            clock: ServerClock::new(),
             watching: Watching::new(place.clone(), options),
             replicas: options.replicas.map(|wanted| Replicas::new(place.clone(), wanted, options)),
-            calls: Channel::new(Calls, place, options.limit, options.replicas.is_some()),
+            calls: Channel::new(Calls { clock: clock.clone() }, place, options.limit, options.replicas.is_some()),
+            clock,
             queue: Mutex::default(),
             options,
         })
@@ -144,7 +170,6 @@ impl Node {
         if let Ok(open) = self.calls.open(&self.way).await {
             self.calls.replace(&open);
         }
-        self.clock.forget();
     }
 
     fn observe(&self, sent: Instant, time: &Value) {
@@ -152,14 +177,14 @@ impl Node {
             && let [seconds, micros] = &parts[..]
             && let (Some(seconds), Some(micros)) = (number(seconds), number(micros))
         {
-            self.clock.observe(sent, Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)));
+            self.clock.observe(sent, timestamp(seconds, micros));
         }
     }
 }
 
 /// Sends a batch and gives its answers; what names a script that the server has forgotten goes again,
 /// with the script.
-async fn exchange(open: &mut Open, batch: &Batch) -> redis::RedisResult<Vec<Value>> {
+async fn exchange(open: &mut Open, batch: &Batch) -> RedisResult<Vec<Value>> {
     let (pipeline, count) = batch.pipeline();
     let mut answers = open.connection.req_packed_commands(pipeline, 0, count).await?;
     let forgotten = batch.forgotten(&answers);
