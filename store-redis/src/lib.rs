@@ -1,5 +1,7 @@
 //! An idempotency store in Redis or Valkey, for services on many machines: one server, Sentinel or
 //! Cluster.
+//!
+#![doc = include_str!("../README.md")]
 
 mod clock;
 mod config;

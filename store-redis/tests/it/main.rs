@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 
