@@ -55,7 +55,11 @@ impl Purpose for Tracking {
 
 impl Watchers {
     fn add(&self, name: &[u8], watcher: oneshot::Sender<()>) {
-        self.all().entry(name.to_vec()).or_default().push(watcher);
+        let mut all = self.all();
+        let watchers = all.entry(name.to_vec()).or_default();
+        // A waiter watches anew each time it has looked.
+        watchers.retain(|watcher| !watcher.is_closed());
+        watchers.push(watcher);
     }
 
     /// Wakes whoever watches the records that the server names; all where it names none, as when it
@@ -143,7 +147,7 @@ pub(crate) fn watch(servers: &Arc<Servers>, name: Vec<u8>) -> Watch {
     let (watcher, changed) = oneshot::channel();
     let servers = servers.clone();
     runtime.spawn(async move {
-        let Ok(node) = servers.node(&name).await else { return std::future::pending().await };
+        let Ok(node) = servers.node(&name).await else { return };
         let watchers = node.watching.watchers().clone();
         let mut gone = Gone { watchers: watchers.clone(), name: name.clone() };
         // Before the server is asked, so that nothing is missed in between.
