@@ -1,0 +1,19 @@
+//! An idempotency store in Postgres.
+
+mod carry;
+mod config;
+mod error;
+mod guarantees;
+mod lane;
+mod migrations;
+mod row;
+mod sql;
+mod store;
+mod upkeep;
+mod watch;
+
+pub use config::{DEFAULT_CONNECTIONS, DEFAULT_LIMIT, Names, PostgresStoreConfig};
+pub use migrations::migrations;
+/// The driver: its pools can be given to [`PostgresStoreConfig`].
+pub use sqlx;
+pub use store::PostgresStore;

@@ -1,0 +1,269 @@
+//! The store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use idempotency_core::{
+    Acquired, Claim, Completion, Effect, Fence, Grant, Guarantees, Held, IdempotencyStore, Key, Lock, Record, Snapshot,
+    State, StoreError, StoreErrorKind, Timestamp, Watch,
+    moves::{self, Move},
+};
+use sqlx::postgres::{PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, PgPool, Row};
+use tokio::time::Instant;
+
+use crate::carry::{Acquiring, Completing, Found, Pool};
+use crate::config::{Place, PostgresStoreConfig};
+use crate::error::{Operation, lost_a_race};
+use crate::lane::Lane;
+use crate::row::{self, Name, Stored, from_i64, micros, to_i64};
+use crate::sql::Sql;
+use crate::{guarantees, migrations, watch};
+
+/// The largest value that is kept, in bytes.
+const LARGEST_VALUE: usize = 64 * 1024 * 1024;
+
+/// An idempotency store in Postgres.
+///
+/// Each move is one autocommit statement, or a look and one statement that changes the row only if
+/// nobody did meanwhile. Calls made while statements are under way share the next one.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) config: PostgresStoreConfig,
+    acquiring: Arc<Lane<Acquiring, Pool>>,
+    completing: Arc<Lane<Completing, Pool>>,
+    pub(crate) watching: watch::Watching,
+}
+
+impl PostgresStore {
+    /// Opens the store, and makes its table where that is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: *unavailable* where the server does not answer within the limit, *misconfigured*
+    /// where it will not have us, or the table is missing and may not be made, or is of a newer version
+    /// than this code knows.
+    pub async fn open(config: PostgresStoreConfig) -> Result<Self, StoreError> {
+        if config.limit < Duration::from_millis(1) || config.limit > Duration::from_secs(24 * 60 * 60) {
+            let message = format!("the limit of {:?} is not within 1 ms and a day", config.limit);
+            return Err(crate::error::misconfigured(message));
+        }
+        let pool = match &config.place {
+            Place::Pool(pool) => pool.clone(),
+            Place::Server(server) => own_pool(server, &config),
+        };
+        if config.makes_tables {
+            migrations::run(&pool, &config.names).await?;
+        }
+        let sql = Sql::new(config.names.schema(), config.names.table());
+        let pool = Arc::new(Pool { pool, sql, limit: config.limit, persistent: !config.behind_pooler });
+        let shared = Shared {
+            acquiring: Lane::new(pool.clone()),
+            completing: Lane::new(pool.clone()),
+            watching: watch::Watching::new(pool.clone(), &config),
+            pool,
+            config,
+        };
+        shared.get(&Name { key: "#".into(), long: None }, "open").await?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+fn own_pool(server: &sqlx::postgres::PgConnectOptions, config: &PostgresStoreConfig) -> PgPool {
+    let mut server = server.clone();
+    if config.behind_pooler {
+        server = server.statement_cache_capacity(0);
+    } else {
+        server = server.options([
+            ("statement_timeout", format!("{}ms", config.limit.as_millis())),
+            // Every statement is written for it.
+            ("default_transaction_isolation", "read\\ committed".to_owned()),
+        ]);
+    }
+    PgPoolOptions::new()
+        .max_connections(config.connections)
+        .acquire_timeout(config.limit)
+        // It would cost each call a round trip; a broken connection is found out by the call itself.
+        .test_before_acquire(false)
+        .connect_lazy_with(server)
+}
+
+impl Shared {
+    async fn get(&self, name: &Name, operation: &'static str) -> Result<(Option<Stored>, Timestamp), StoreError> {
+        let pool = &self.pool;
+        let look = async || pool.query(&pool.sql.get).bind(name.key.clone()).fetch_one(&pool.pool).await;
+        let row = pool.again(operation, look).await?;
+        Ok((row::read(&row).during(operation)?, now(&row, operation)?))
+    }
+
+    /// Makes a move in two steps: looks, and changes the row if nobody did meanwhile; else once more.
+    async fn in_two_steps<A: Send>(
+        &self,
+        operation: &'static str,
+        name: &Name,
+        make: impl Fn(Option<&Record>, Timestamp) -> Move<A> + Send + Sync,
+    ) -> Result<(A, Option<Record>), StoreError> {
+        let deadline = Instant::now() + self.config.limit;
+        loop {
+            let (stored, now) = self.get(name, operation).await?;
+            let Move { answer, write } = make(stored.as_ref().map(|stored| &stored.record), now);
+            let Some(record) = write else { return Ok((answer, None)) };
+            let Some(stored) = stored else {
+                return Err(StoreError::new(StoreErrorKind::Internal, operation)
+                    .with_message("a row that is not there is to be changed"));
+            };
+            match self.change(operation, name, &stored.version, &record, now).await? {
+                Changed::Yes => return Ok((answer, Some(record))),
+                Changed::No => {}
+                Changed::HeldByTransaction => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+            if Instant::now() >= deadline {
+                let message = "the row was changed by others again and again, or is held by somebody's transaction";
+                return Err(StoreError::new(StoreErrorKind::Unavailable, operation).with_message(message));
+            }
+        }
+    }
+
+    pub(crate) async fn change(
+        &self,
+        operation: &'static str,
+        name: &Name,
+        version: &str,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Changed, StoreError> {
+        let pool = &self.pool;
+        let change = async || {
+            let query = pool.query(&pool.sql.change).bind(name.key.clone()).bind(version.to_owned());
+            row::bind(query, record, look_at(record, now)).fetch_one(&pool.pool).await
+        };
+        let row = pool.again(operation, change).await?;
+        let free: bool = row.try_get("free").during(operation)?;
+        let changed: i64 = row.try_get("changed").during(operation)?;
+        Ok(match (free, changed) {
+            (_, 1) => Changed::Yes,
+            (true, _) => Changed::No,
+            (false, _) => Changed::HeldByTransaction,
+        })
+    }
+}
+
+/// Whether a row was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Yes,
+    /// Somebody else did meanwhile.
+    No,
+    HeldByTransaction,
+}
+
+/// When a purge looks at a row: when its record might be forgotten if it completed at once, as completing
+/// does not change that.
+pub(crate) fn look_at(record: &Record, now: Timestamp) -> Timestamp {
+    match record.state {
+        State::InProgress { retention, .. } => now.plus(retention),
+        State::Unknown { until } => until.min(now.plus(Duration::from_secs(24 * 60 * 60))),
+        State::Released { until } | State::Completed { until, .. } => until,
+    }
+}
+
+pub(crate) fn now(row: &PgRow, operation: &'static str) -> Result<Timestamp, StoreError> {
+    Ok(Timestamp::from_micros(from_i64(row.try_get("now").during(operation)?)))
+}
+
+#[async_trait]
+impl IdempotencyStore for PostgresStore {
+    async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
+        let (stored, now) = self.shared.get(&Name::of(key), "get").await?;
+        let record = stored.map(|stored| stored.record);
+        Ok(moves::read(record.as_ref(), now).cloned().map(|record| Snapshot { record, now }))
+    }
+
+    async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
+        const ACQUIRE: &str = "acquire_lock";
+        let name = Name::of(key);
+        let deadline = Instant::now() + self.shared.config.limit;
+        loop {
+            let acquiring = Acquiring { name: name.clone(), claim: claim.clone() };
+            match self.shared.acquiring.call(ACQUIRE, acquiring).await? {
+                Found::New { fence } => {
+                    let lock = Lock { owner: claim.owner, fence };
+                    return Ok(Acquired::Acquired(Grant { lock, attempt: 1, prior: None }));
+                }
+                Found::Row { stored, now, next_fence } => {
+                    let Stored { record, version } = *stored;
+                    let Move { answer, write } = moves::acquire(Some(&record), claim, now, next_fence);
+                    let Some(record) = write else { return Ok(answer) };
+                    if self.shared.change(ACQUIRE, &name, &version, &record, now).await? == Changed::Yes {
+                        return Ok(answer);
+                    }
+                }
+                Found::HeldByTransaction { attempt } => {
+                    return Ok(Acquired::InProgress { attempt, remaining: HELD });
+                }
+                Found::Gone => {}
+            }
+            if Instant::now() >= deadline {
+                let message = "the row was changed by others again and again";
+                return Err(StoreError::new(StoreErrorKind::Unavailable, ACQUIRE).with_message(message));
+            }
+        }
+    }
+
+    async fn extend_lock(&self, key: &Key, lock: &Lock, lease: Duration) -> Result<Held, StoreError> {
+        let name = Name::of(key);
+        let pool = &self.shared.pool;
+        let extend = async || {
+            let query = pool.query(&pool.sql.extend).bind(name.key.clone()).bind(lock.owner.as_u128().to_be_bytes().to_vec());
+            query.bind(to_i64(lock.fence.get())).bind(micros(lease)).execute(&pool.pool).await
+        };
+        let extended = pool.again("extend_lock", extend);
+        Ok(if extended.await?.rows_affected() == 1 { Held::Held } else { Held::Lost })
+    }
+
+    async fn store_result(
+        &self,
+        key: &Key,
+        lock: &Lock,
+        result: &Completion,
+        retention: Duration,
+    ) -> Result<Held, StoreError> {
+        const STORE: &str = "store_result";
+        if let Completion::Value(value) = result
+            && value.len() > LARGEST_VALUE
+        {
+            let message = format!("a value of {} bytes; the most are {LARGEST_VALUE}", value.len());
+            return Err(StoreError::new(StoreErrorKind::TooLarge, STORE).with_message(message));
+        }
+        let name = Name::of(key);
+        let completing = Completing { name: name.clone(), lock: *lock, result: result.clone(), retention };
+        if self.shared.completing.call(STORE, completing).await? {
+            return Ok(Held::Held);
+        }
+        // It is not in progress under this lock, or somebody else is at it: looked at by itself.
+        let make = |record: Option<&Record>, now| moves::store(record, *lock, result, retention, now);
+        Ok(self.shared.in_two_steps(STORE, &name, make).await?.0)
+    }
+
+    async fn release_lock(&self, key: &Key, lock: &Lock, effect: Effect) -> Result<Held, StoreError> {
+        let make = |record: Option<&Record>, now| moves::release(record, *lock, effect, now);
+        Ok(self.shared.in_two_steps("release_lock", &Name::of(key), make).await?.0)
+    }
+
+    fn watch(&self, key: &Key) -> Watch {
+        self.shared.watching.watch(Name::of(key))
+    }
+
+    async fn guarantees(&self) -> Result<Guarantees, StoreError> {
+        guarantees::found(&self.shared.pool).await
+    }
+}
+
+/// When to come back to a key that somebody's transaction holds: nothing tells how long it will.
+const HELD: Duration = Duration::from_millis(500);
