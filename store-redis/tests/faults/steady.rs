@@ -52,7 +52,13 @@ impl IdempotencyStore for Steady {
         self.store.extend_lock(key, lock, lease).await
     }
 
-    async fn store_result(&self, key: &Key, lock: &Lock, result: &Completion, kept: Duration) -> Result<Held, StoreError> {
+    async fn store_result(
+        &self,
+        key: &Key,
+        lock: &Lock,
+        result: &Completion,
+        kept: Duration,
+    ) -> Result<Held, StoreError> {
         self.store.store_result(key, lock, result, kept).await
     }
 
