@@ -1,9 +1,11 @@
 //! The rights that the store's user needs, and no more.
 
+use std::sync::Arc;
+
 use idempotency_core::{Answer, Effect, Held, IdempotencyStore, StoreError, StoreErrorKind, Upkeep};
 use idempotency_store_redis::{RedisStore, RedisStoreConfig};
 use idempotency_testkit::conformance::{self, Capability, Subject};
-use idempotency_testkit::servers::{RedisReplicas, RedisServer};
+use idempotency_testkit::servers::{RedisReplicas, RedisServer, Reply};
 
 use crate::support::{MARGIN, acquired, claim, config, key, nothing_runs, runtime, server, url_as, value};
 
@@ -63,24 +65,25 @@ fn these_suffice() {
         store.release_lock(&key("watched"), &lock, Effect::None).await.unwrap();
         told.await.unwrap().expect("nobody was told");
     });
-    assert_eq!(server.command(&["ACL", "LOG"]).unwrap(), idempotency_testkit::servers::Reply::Array(Vec::new()));
+    assert_eq!(server.command(&["ACL", "LOG"]).unwrap(), Reply::Array(Vec::new()));
 }
 
 #[test]
 fn these_suffice_for_the_contract() {
-    let server = std::sync::Arc::new(server());
+    let server = Arc::new(server());
     allow(&server, &[&CALLS[..], &MORE[..]].concat());
-    let cases = conformance::cases().iter().filter(|case| {
-        let name = case.name();
-        name.starts_with("every_call_on_a") || name.starts_with("statistics") || name.starts_with("listing")
-    });
-    let mut number = 0;
+    // Those for which no lease or retention has to end.
+    let takes_long = |name: &str| ["lapsed", "past", "after", "anew"].iter().any(|word| name.contains(word));
+    let is_chosen = |name: &str| {
+        let kinds = ["every_call_on_", "statistics_", "listing_", "a_watch_", "random_commands_"];
+        kinds.iter().any(|kind| name.starts_with(kind)) && !takes_long(name)
+    };
+    let cases = conformance::cases().iter().filter(|case| is_chosen(case.name()));
     let mut passed = 0;
     for case in cases {
-        number += 1;
         let server = server.clone();
         let subject = async move {
-            let config = config_of(&server).with_prefix(format!("idem:{number}:"));
+            let config = config_of(&server).with_prefix(format!("idem:{passed}:"));
             Subject::new(RedisStore::open(config).await.unwrap())
                 .forgetting_by_itself()
                 .lacks(Capability::Clock, "its server's clock cannot be moved")
@@ -90,7 +93,7 @@ fn these_suffice_for_the_contract() {
         }
         passed += 1;
     }
-    assert!(passed > 20, "{passed} cases");
+    assert!(passed > 15, "{passed} cases");
 }
 
 #[test]
