@@ -5,7 +5,7 @@ use std::sync::Arc;
 use idempotency_core::{Answer, Effect, Held, IdempotencyStore, StoreError, StoreErrorKind, Upkeep};
 use idempotency_store_redis::{RedisStore, RedisStoreConfig};
 use idempotency_testkit::conformance::{self, Capability, Subject};
-use idempotency_testkit::servers::{RedisReplicas, RedisServer, Reply};
+use idempotency_testkit::servers::{RedisCluster, RedisReplicas, RedisServer, Reply};
 
 use crate::support::{MARGIN, acquired, claim, config, key, nothing_runs, runtime, server, url_as, value};
 
@@ -146,4 +146,15 @@ fn one_more_suffices_with_replicas() {
         let error = runtime.block_on(all_calls(with_replicas())).expect_err(lacking);
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{lacking}: {error}");
     }
+}
+
+#[test]
+fn one_more_suffices_in_a_cluster() {
+    let (runtime, servers) = (runtime(), RedisCluster::own().unwrap());
+    let login = servers.url().replace("redis-cluster://", "redis-cluster://service:p@");
+    for server in servers.nodes().unwrap() {
+        allow(server, &[&CALLS[..], &MORE[..], &["cluster|slots"]].concat());
+    }
+    let store = runtime.block_on(all_calls(config(&login))).unwrap();
+    assert_eq!(runtime.block_on(store.stats()).unwrap().completed, 1);
 }

@@ -75,6 +75,20 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Makes a call again for as long as it fails in passing.
+pub(crate) async fn in_the_end<T, F>(call: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(error.is_passing() && begun.elapsed() < Duration::from_secs(10), "{error}"),
+        }
+    }
+}
+
 /// All that an error says: of itself and of what is behind it, to people and to programmers.
 pub(crate) fn all_of(error: &StoreError) -> String {
     let mut said = format!("{error}\n{error:?}");
