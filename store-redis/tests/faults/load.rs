@@ -141,7 +141,7 @@ async fn work(seen: Arc<Seen>, store: Recorder<Steady>, task: u64) {
         turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let random = turn >> 33;
         // One in four comes back to a key that is some time old.
-        let back = if random % 4 == 0 { random / 4 % 40 } else { 0 };
+        let back = if random.is_multiple_of(4) { random / 4 % 40 } else { 0 };
         run_once(&seen, &store, (run / CLAIMANTS).saturating_sub(back), random / 160).await;
         seen.runs.fetch_add(1, Relaxed);
     }
@@ -156,7 +156,7 @@ async fn run_once(seen: &Seen, store: &Recorder<Steady>, number: u64, random: u6
         _ => return seen.ask(|| store.get(&key)).await.map(drop),
     };
     tokio::time::sleep(Duration::from_millis(random % 4)).await;
-    if random % 5 == 0 {
+    if random.is_multiple_of(5) {
         seen.ask(|| store.extend_lock(&key, &lock, LEASE)).await?;
     }
     match random % 10 {
