@@ -65,7 +65,7 @@ impl RedisStoreConfig {
     ///
     /// User and password are the data servers'; for the sentinels' own there are the options
     /// `sentinel_user` and `sentinel_password`. In user and password, special characters are written as
-    /// `%2F` and so on. Options follow a `?`:
+    /// `%2F` and so on. Options follow a `?`, and have no `@`:
     ///
     /// | Option | Meaning |
     /// |---|---|

@@ -21,6 +21,10 @@ pub(crate) struct Replicas {
     own_key: Mutex<Option<Vec<u8>>>,
 }
 
+/// Writes a key that is gone in a minute, also when the server is over its memory limit: what has been
+/// ended then is to be waited for, too.
+const WRITE: &str = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], '', 'PX', 60000)";
+
 #[derive(Debug)]
 struct Waits;
 
@@ -93,7 +97,7 @@ impl Replicas {
         };
         let within = self.wanted.within;
         let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.cmd("SET").arg(own_key).arg("").arg("PX").arg(60_000);
+        pipeline.cmd("EVAL").arg(WRITE).arg(1).arg(own_key);
         pipeline.cmd("WAIT").arg(self.wanted.by).arg(u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1));
         pipeline.cmd("INFO").arg("replication");
         let limit = within + self.options.limit;
@@ -114,6 +118,9 @@ impl Replicas {
                 self.channel.replace(&open);
                 *self.own_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 tracing::debug!(place = self.channel.place(), %error, "replicas cannot be waited for");
+                if error.code() == "NOPERM" {
+                    return Err(Failure::Refused { place: self.channel.place().into(), error: error.clone() });
+                }
                 return Err(Failure::NoAnswer {
                     place: self.channel.place().into(),
                     source: None,
