@@ -1,14 +1,17 @@
 //! One server.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use idempotency_core::Timestamp;
 use redis::aio::ConnectionLike;
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 use super::Options;
-use super::batch::{Batch, Ended, Job, Queue, Waiting};
+use super::batch::{Batch, Ended, Job, Queue, Waiting, first};
 use super::channel::{Calls, Channel, Open, Way};
 use super::failure::Failure;
 use crate::clock::ServerClock;
@@ -24,6 +27,7 @@ pub(crate) struct Node {
     pub(crate) replicas: Option<Replicas>,
     calls: Channel<Calls>,
     queue: Mutex<Queue>,
+    under_way: AtomicUsize,
     options: Options,
 }
 
@@ -36,6 +40,7 @@ impl Node {
             replicas: options.replicas.map(|wanted| Replicas::new(place.clone(), wanted, options)),
             calls: Channel::new(Calls, place, options.limit, options.replicas.is_some()),
             queue: Mutex::default(),
+            under_way: AtomicUsize::new(0),
             options,
         })
     }
@@ -48,6 +53,11 @@ impl Node {
     /// Makes one call, together with all others that are made at this moment. Ends within the time
     /// limit. A caller that goes away harms nobody: the call is made, or was not sent yet.
     pub(crate) async fn call(self: &Arc<Self>, job: Job) -> Result<Ended, Failure> {
+        let under_way = UnderWay::one_more(&self.under_way);
+        // Nobody to travel with: no other task need be woken to send it.
+        if under_way.alone && !self.options.cluster && !self.clock.is_due() {
+            return self.call_alone(job).await;
+        }
         let (reply, ended) = oneshot::channel();
         let send = self.queue.lock().unwrap_or_else(PoisonError::into_inner).add(Waiting { job, reply });
         if send {
@@ -58,6 +68,50 @@ impl Node {
             source: None,
             why: "the runtime is shutting down",
         })
+    }
+
+    async fn call_alone(&self, job: Job) -> Result<Ended, Failure> {
+        let limit = tokio::time::sleep(self.options.limit);
+        tokio::pin!(limit);
+        let mut open = self.open(limit.as_mut()).await?;
+        let answer = tokio::select! {
+            biased;
+            answer = ask(&mut open, &job) => answer,
+            () = &mut limit => {
+                self.calls.silent(&open);
+                return Err(Failure::late(self.place()));
+            }
+        };
+        let result = match answer {
+            Ok(Value::ServerError(error)) => {
+                self.calls.answered();
+                if Failure::spoils_connection(&error) {
+                    self.calls.replace(&open);
+                }
+                Err(Failure::Refused { place: self.place().into(), error })
+            }
+            Ok(answer) => {
+                self.calls.answered();
+                Ok(answer)
+            }
+            Err(error) => {
+                self.calls.replace(&open);
+                Err(Failure::no_answer(self.place(), error))
+            }
+        };
+        Ok(Ended { result, job: None, history: open.history })
+    }
+
+    async fn open(&self, limit: Pin<&mut Sleep>) -> Result<Open, Failure> {
+        tokio::select! {
+            biased;
+            open = self.calls.open(&self.way) => open,
+            () = limit => Err(Failure::Unreached {
+                place: self.place().into(),
+                source: None,
+                why: "no connection was made within the time limit",
+            }),
+        }
     }
 
     /// Sends what waits, once whoever else is ready to ask has done so.
@@ -74,18 +128,10 @@ impl Node {
     }
 
     async fn send_batch(self: Arc<Self>, waiting: Vec<Waiting>) {
-        let batch = Batch::of(waiting, !self.options.cluster, self.clock.should_ask());
+        let batch = Batch::of(waiting, self.options.cluster, self.clock.should_ask());
         let limit = tokio::time::sleep(self.options.limit);
         tokio::pin!(limit);
-        let open = tokio::select! {
-            open = self.calls.open(&self.way) => open,
-            () = &mut limit => Err(Failure::Unreached {
-                place: self.place().into(),
-                source: None,
-                why: "no connection was made within the time limit",
-            }),
-        };
-        let mut open = match open {
+        let mut open = match self.open(limit.as_mut()).await {
             Ok(open) => open,
             Err(failure) => return batch.fail(&failure),
         };
@@ -152,6 +198,43 @@ impl Node {
         {
             self.clock.observe(sent, Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)));
         }
+    }
+}
+
+/// Sends one call and gives its answer; with its script, should the server have forgotten that.
+async fn ask(open: &mut Open, job: &Job) -> redis::RedisResult<Value> {
+    let answer = match job {
+        Job::Command(command) => return send(open, command).await,
+        job => send(open, &job.command(false)).await?,
+    };
+    let answer = match answer {
+        Value::ServerError(error) if error.code() == "NOSCRIPT" => send(open, &job.command(true)).await?,
+        answer => answer,
+    };
+    Ok(if matches!(job, Job::Complete(_)) { first(answer) } else { answer })
+}
+
+/// Sends a command. An error that the server answers by is an answer.
+async fn send(open: &mut Open, command: &Cmd) -> redis::RedisResult<Value> {
+    open.connection.send_packed_command(command).await
+}
+
+/// A call that is under way, from now until it is dropped.
+struct UnderWay<'a> {
+    calls: &'a AtomicUsize,
+    /// There was no other when it began.
+    alone: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn one_more(calls: &'a AtomicUsize) -> Self {
+        Self { calls, alone: calls.fetch_add(1, Ordering::Relaxed) == 0 }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
