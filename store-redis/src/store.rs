@@ -143,7 +143,7 @@ impl Shared {
         let (lock, written) = (record.lock, Bytes::from(layout::begun(&record)));
         // One millisecond more, for the part of one that the server leaves out.
         let kept = micros(claim.lease).saturating_add(micros(claim.unknown_retention)).div_ceil(1000).saturating_add(1);
-        let mut set = Cmd::new();
+        let mut set = Cmd::with_capacity(7, name.len() + written.len() + 64);
         set.arg("SET").arg(&name).arg(&written[..]).arg("NX").arg("GET").arg("PX").arg(kept);
         match self.call(ACQUIRE, &name, Job::Command(set)).await? {
             Value::Nil => {
@@ -242,7 +242,8 @@ impl IdempotencyStore for RedisStore {
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
         match self.shared.acquire_new(key, claim).await? {
             Some(answer) => Ok(answer),
-            None => self.shared.acquire_by_script(key, claim).await,
+            // Boxed, as the everyday call need not carry it about.
+            None => Box::pin(self.shared.acquire_by_script(key, claim)).await,
         }
     }
 
@@ -270,7 +271,7 @@ impl IdempotencyStore for RedisStore {
                 let script = if omitted == 0 { &scripts::STORE } else { &scripts::STORE_FACT };
                 let lock = layout::lock_bytes(*lock).to_vec();
                 let args = vec![lock, text(omitted), value.to_vec(), text(micros(retention)), self.shared.pad()];
-                self.shared.held("store_result", script, key, args).await?
+                Box::pin(self.shared.held("store_result", script, key, args)).await?
             }
         };
         self.shared.remembered.forget(lock);
