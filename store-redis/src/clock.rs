@@ -7,7 +7,7 @@ use idempotency_core::Timestamp;
 
 /// How old what the server said may be.
 const LONGEST: Duration = Duration::from_secs(10);
-/// From this age on it is asked again, beside something else.
+/// From this age on it is asked again, along with something else.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Less exact than this, it is asked again soon.
 const EXACT: i64 = 1000;
@@ -84,15 +84,19 @@ impl ServerClock {
         known.sample = Some(Sample { lowest, highest, taken: received, wall: SystemTime::now() });
     }
 
-    /// Whether whoever calls the server should have it asked for its time too. The next one need not, for a while.
+    /// Whether whoever asks should ask the server for its time too. The next one need not, for a while.
     pub(crate) fn should_ask(&self) -> bool {
-        let now = Instant::now();
         let mut known = self.known();
-        let due = known.is_due(now);
+        let due = known.is_due(Instant::now());
         if due {
-            known.asked = Some(now);
+            known.asked = Some(Instant::now());
         }
         due
+    }
+
+    /// Whether the server should be asked for its time along with something else.
+    pub(crate) fn is_due(&self) -> bool {
+        self.known().is_due(Instant::now())
     }
 
     /// Forgets what it knew: another server answers.

@@ -1,10 +1,8 @@
 //! One server.
 
-use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use idempotency_core::Timestamp;
 use redis::aio::ConnectionLike;
@@ -13,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::Options;
-use super::batch::{Batch, Ended, Job, Queue, Waiting};
+use super::batch::{Batch, Ended, Job, Queue, Waiting, first};
 use super::channel::{Calls, Channel, Open, Way};
 use super::failure::Failure;
 use crate::clock::ServerClock;
@@ -29,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) replicas: Option<Replicas>,
     calls: Channel<Calls>,
     queue: Mutex<Queue>,
-    completions: AtomicUsize,
+    under_way: AtomicUsize,
     options: Options,
 }
 
@@ -42,7 +40,7 @@ impl Node {
             replicas: options.replicas.map(|wanted| Replicas::new(place.clone(), wanted, options)),
             calls: Channel::new(Calls, place, options.limit, options.replicas.is_some()),
             queue: Mutex::default(),
-            completions: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
             options,
         })
     }
@@ -52,55 +50,56 @@ impl Node {
         self.calls.place()
     }
 
-    /// Makes one call. Ends within the time limit. A caller that goes away harms nobody: the call is
-    /// made, or was not sent yet.
+    /// Makes one call, together with all others that are made at this moment. Ends within the time
+    /// limit. A caller that goes away harms nobody: the call is made, or was not sent yet.
     pub(crate) async fn call(self: &Arc<Self>, job: Job) -> Result<Ended, Failure> {
-        if self.clock.should_ask() {
-            tokio::spawn(self.clone().ask_time());
+        let under_way = UnderWay::one_more(&self.under_way);
+        // Nobody to travel with: no other task need be woken to send it.
+        if under_way.alone && !self.options.cluster && !self.clock.is_due() {
+            return self.call_alone(job).await;
         }
-        match job {
-            // A script costs the server more than what it does: one for all that are to be completed at
-            // this moment. Not in a cluster, where the keys may be on several servers.
-            Job::Complete(completing) if completing.expected.is_none() && !self.options.cluster => {
-                let under_way = UnderWay::one_more(&self.completions);
-                if under_way.alone {
-                    return Ok(self.call_alone(Job::Complete(completing)).await);
-                }
-                let (reply, ended) = oneshot::channel();
-                if self.queue.lock().unwrap_or_else(PoisonError::into_inner).add(Waiting { completing, reply }) {
-                    tokio::spawn(self.clone().complete());
-                }
-                ended.await.map_err(|_| Failure::NoAnswer {
-                    place: self.place().into(),
-                    source: None,
-                    why: "the runtime is shutting down",
-                })
-            }
-            job => Ok(self.call_alone(job).await),
+        let (reply, ended) = oneshot::channel();
+        let send = self.queue.lock().unwrap_or_else(PoisonError::into_inner).add(Waiting { job, reply });
+        if send {
+            tokio::spawn(self.clone().send());
         }
+        ended.await.map_err(|_| Failure::NoAnswer {
+            place: self.place().into(),
+            source: None,
+            why: "the runtime is shutting down",
+        })
     }
 
-    async fn call_alone(&self, job: Job) -> Ended {
-        let (mut result, history) = self.send(|by_text| job.command(by_text)).await;
-        if job.is_completion_by_script()
-            && let Ok(Value::Array(mut only)) = result
-        {
-            result = self.judged(only.pop().unwrap_or(Value::Nil));
-        }
-        Ended { result, job: self.options.cluster.then(|| Box::new(job)), history }
-    }
-
-    /// Sends completions that wait, once whoever else is ready to complete has come.
-    async fn complete(self: Arc<Self>) {
-        loop {
-            tokio::task::yield_now().await;
-            let (batch, more) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if more {
-                tokio::spawn(self.clone().complete_all(batch));
-            } else {
-                return self.complete_all(batch).await;
+    async fn call_alone(&self, job: Job) -> Result<Ended, Failure> {
+        let limit = tokio::time::sleep(self.options.limit);
+        tokio::pin!(limit);
+        let mut open = self.open(limit.as_mut()).await?;
+        let answer = tokio::select! {
+            biased;
+            answer = ask(&mut open, &job) => answer,
+            () = &mut limit => {
+                self.calls.silent(&open);
+                return Err(Failure::late(self.place()));
             }
-        }
+        };
+        let result = match answer {
+            Ok(Value::ServerError(error)) => {
+                self.calls.answered();
+                if Failure::spoils_connection(&error) {
+                    self.calls.replace(&open);
+                }
+                Err(Failure::Refused { place: self.place().into(), error })
+            }
+            Ok(answer) => {
+                self.calls.answered();
+                Ok(answer)
+            }
+            Err(error) => {
+                self.calls.replace(&open);
+                Err(Failure::no_answer(self.place(), error))
+            }
+        };
+        Ok(Ended { result, job: None, history: open.history })
     }
 
     async fn open(&self, limit: Pin<&mut Sleep>) -> Result<Open, Failure> {
@@ -115,52 +114,49 @@ impl Node {
         }
     }
 
-    async fn complete_all(self: Arc<Self>, batch: Batch) {
-        let (answer, history) = self.send(|by_text| Cow::Owned(batch.command(by_text))).await;
-        batch.answer(answer, history.as_ref(), |answer| self.judged(answer));
+    /// Sends what waits, once whoever else is ready to ask has done so.
+    async fn send(self: Arc<Self>) {
+        loop {
+            tokio::task::yield_now().await;
+            let (waiting, more) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if more {
+                tokio::spawn(self.clone().send_batch(waiting));
+            } else {
+                return self.send_batch(waiting).await;
+            }
+        }
     }
 
-    /// Sends a command; with its script, should the server have forgotten that.
-    async fn send<'a>(
-        &self,
-        command: impl Fn(bool) -> Cow<'a, Cmd>,
-    ) -> (Result<Value, Failure>, Option<Arc<str>>) {
+    async fn send_batch(self: Arc<Self>, waiting: Vec<Waiting>) {
+        let batch = Batch::of(waiting, self.options.cluster, self.clock.should_ask());
         let limit = tokio::time::sleep(self.options.limit);
         tokio::pin!(limit);
         let mut open = match self.open(limit.as_mut()).await {
             Ok(open) => open,
-            Err(failure) => return (Err(failure), None),
+            Err(failure) => return batch.fail(&failure),
         };
-        let answer = tokio::select! {
-            biased;
-            answer = exchange(&mut open, command) => answer,
+        let answers = tokio::select! {
+            answers = exchange(&mut open, &batch) => answers,
             () = &mut limit => {
                 self.calls.silent(&open);
-                return (Err(Failure::late(self.place())), None);
+                return batch.fail(&Failure::late(self.place()));
             }
         };
-        let result = match answer {
-            Ok(answer) => {
+        match answers {
+            Ok(mut answers) => {
                 self.calls.answered();
-                let spoils = |answer: &Value| matches!(answer, Value::ServerError(error) if Failure::spoils_connection(error));
-                if spoils(&answer) || matches!(&answer, Value::Array(each) if each.iter().any(spoils)) {
+                if let Some(time) = batch.time(&mut answers) {
+                    self.observe(batch.sent, &time);
+                }
+                let errors = batch.answer(answers, self.place(), &open.history);
+                if errors.iter().any(Failure::spoils_connection) {
                     self.calls.replace(&open);
                 }
-                self.judged(answer)
             }
             Err(error) => {
                 self.calls.replace(&open);
-                Err(Failure::no_answer(self.place(), error))
+                batch.fail(&Failure::no_answer(self.place(), error));
             }
-        };
-        (result, open.history)
-    }
-
-    /// An error that the server answers by is a failure.
-    fn judged(&self, answer: Value) -> Result<Value, Failure> {
-        match answer {
-            Value::ServerError(error) => Err(Failure::Refused { place: self.place().into(), error }),
-            answer => Ok(answer),
         }
     }
 
@@ -168,7 +164,7 @@ impl Node {
     pub(crate) async fn ask(&self, job: &Job) -> Result<Value, Failure> {
         let mut open = self.calls.open(&self.way).await?;
         let mut pipeline = Pipeline::new();
-        pipeline.cmd("ASKING").add_command(job.command(true).into_owned());
+        pipeline.cmd("ASKING").add_command(job.command(true));
         let answers = tokio::time::timeout(self.options.limit, open.connection.req_packed_commands(&pipeline, 1, 1));
         match answers.await {
             Err(_) => {
@@ -195,10 +191,8 @@ impl Node {
         self.clock.forget();
     }
 
-    async fn ask_time(self: Arc<Self>) {
-        let sent = Instant::now();
-        let (answer, _) = self.send(|_| Cow::Owned(redis::cmd("TIME"))).await;
-        if let Ok(Value::Array(parts)) = answer
+    fn observe(&self, sent: std::time::Instant, time: &Value) {
+        if let Value::Array(parts) = time
             && let [seconds, micros] = &parts[..]
             && let (Some(seconds), Some(micros)) = (number(seconds), number(micros))
         {
@@ -207,16 +201,25 @@ impl Node {
     }
 }
 
-async fn exchange<'a>(open: &mut Open, command: impl Fn(bool) -> Cow<'a, Cmd>) -> redis::RedisResult<Value> {
-    match open.connection.send_packed_command(&command(false)).await? {
-        Value::ServerError(error) if error.code() == "NOSCRIPT" => {
-            open.connection.send_packed_command(&command(true)).await
-        }
-        answer => Ok(answer),
-    }
+/// Sends one call and gives its answer; with its script, should the server have forgotten that.
+async fn ask(open: &mut Open, job: &Job) -> redis::RedisResult<Value> {
+    let answer = match job {
+        Job::Command(command) => return send(open, command).await,
+        job => send(open, &job.command(false)).await?,
+    };
+    let answer = match answer {
+        Value::ServerError(error) if error.code() == "NOSCRIPT" => send(open, &job.command(true)).await?,
+        answer => answer,
+    };
+    Ok(if matches!(job, Job::Complete(_)) { first(answer) } else { answer })
 }
 
-/// A call that is under way until this is dropped.
+/// Sends a command. An error that the server answers by is an answer.
+async fn send(open: &mut Open, command: &Cmd) -> redis::RedisResult<Value> {
+    open.connection.send_packed_command(command).await
+}
+
+/// A call that is under way, from now until it is dropped.
 struct UnderWay<'a> {
     calls: &'a AtomicUsize,
     /// There was no other when it began.
@@ -233,6 +236,26 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.calls.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Sends a batch and gives its answers; what names a script that the server has forgotten goes again,
+/// with the script.
+async fn exchange(open: &mut Open, batch: &Batch) -> redis::RedisResult<Vec<Value>> {
+    let (pipeline, count) = batch.pipeline();
+    let mut answers = open.connection.req_packed_commands(pipeline, 0, count).await?;
+    let forgotten = batch.forgotten(&answers);
+    if !forgotten.is_empty() {
+        let mut pipeline = Pipeline::with_capacity(forgotten.len());
+        let (places, commands): (Vec<usize>, Vec<_>) = forgotten.into_iter().unzip();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let again = open.connection.req_packed_commands(&pipeline, 0, places.len()).await?;
+        for (place, answer) in places.into_iter().zip(again) {
+            answers[place] = answer;
+        }
+    }
+    Ok(answers)
 }
 
 /// A number as a server writes it.
