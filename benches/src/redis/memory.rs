@@ -20,7 +20,9 @@ pub(crate) fn run(runtime: &Runtime, filter: &str) -> io::Result<()> {
     if !"redis/memory".contains(filter) {
         return Ok(());
     }
-    println!("\ncase                  records   payload   key   bytes/record   2 × payload + 200   2 × (payload + key) + 200");
+    println!(
+        "\ncase                  records   payload   key   bytes/record   2 × payload + 200   2 × (payload + key) + 200"
+    );
     for payload in [64, 256, 1024] {
         let server = Redis::new().own().start().map_err(io::Error::other)?;
         let bytes = runtime.block_on(filled(&server, payload))?;

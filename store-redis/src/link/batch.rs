@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 use crate::scripts::{COMPLETE, Move};
 
-/// The most calls that travel together, and the most of them that one script answers: the server does
-/// nothing else meanwhile.
-const MOST: usize = 512;
-const MOST_IN_A_SCRIPT: usize = 32;
+/// The most calls that travel together. They are answered together too, so with more the server waits
+/// for this process and this process for the server; and one script does no more than so many
+/// completions, as the server does nothing else meanwhile.
+const MOST: usize = 32;
 /// Once so many bytes are together, no more are added.
 const ENOUGH: usize = 256 * 1024;
 
@@ -179,11 +179,11 @@ impl Batch {
             batch.commands.push(Calls::One(at));
             batch.pipeline.add_command(command);
         }
-        for chunk in completions.chunks(MOST_IN_A_SCRIPT) {
-            let all: Vec<&Completing> = chunk.iter().filter_map(|at| batch.completing(*at)).collect();
+        if !completions.is_empty() {
+            let all: Vec<&Completing> = completions.iter().filter_map(|at| batch.completing(*at)).collect();
             let command = completing(false, &all);
             batch.pipeline.add_command(command);
-            batch.commands.push(Calls::Several(chunk.to_vec()));
+            batch.commands.push(Calls::Several(completions));
         }
         if asks_time {
             batch.pipeline.cmd("TIME");
