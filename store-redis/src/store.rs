@@ -165,7 +165,7 @@ impl Shared {
         let (lock, written) = (record.lock, Bytes::from(layout::begun(&record)));
         // One millisecond more, for the part of one that the server leaves out.
         let kept = micros(claim.lease).saturating_add(micros(claim.unknown_retention)).div_ceil(1000).saturating_add(1);
-        let mut set = Cmd::new();
+        let mut set = Cmd::with_capacity(7, name.len() + written.len() + 64);
         set.arg("SET").arg(&name).arg(&written[..]).arg("NX").arg("GET").arg("PX").arg(kept);
         match self.call(ACQUIRE, &name, Job::Command(set)).await? {
             Value::Nil => {
@@ -269,10 +269,11 @@ impl IdempotencyStore for RedisStore {
             Err(error) if error.kind() == StoreErrorKind::Full => &scripts::ACQUIRE_AGAIN,
             Err(error) => return Err(error),
         };
-        let acquired = self.shared.goes_on(ACQUIRE, begun, self.shared.acquire_by_script(script, key, claim)).await;
-        match acquired {
+        // Boxed, as the everyday call need not carry it about.
+        let by_script = Box::pin(self.shared.acquire_by_script(script, key, claim));
+        match self.shared.goes_on(ACQUIRE, begun, by_script).await {
             Err(error) if error.kind() == StoreErrorKind::Full => {
-                let again = self.shared.acquire_by_script(&scripts::ACQUIRE_AGAIN, key, claim);
+                let again = Box::pin(self.shared.acquire_by_script(&scripts::ACQUIRE_AGAIN, key, claim));
                 self.shared.goes_on(ACQUIRE, begun, again).await
             }
             acquired => acquired,
@@ -309,7 +310,7 @@ impl IdempotencyStore for RedisStore {
                 let script = if omitted == 0 { &scripts::STORE } else { &scripts::STORE_FACT };
                 let lock = layout::lock_bytes(*lock).to_vec();
                 let args = vec![lock, text(omitted), value.to_vec(), text(micros(retention)), self.shared.pad()];
-                let by_script = self.shared.held("store_result", script, key, args);
+                let by_script = Box::pin(self.shared.held("store_result", script, key, args));
                 self.shared.goes_on("store_result", begun, by_script).await?
             }
         };
