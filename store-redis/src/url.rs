@@ -86,7 +86,9 @@ fn sentinel(parts: &Parts<'_>, options: &[(&str, &str)]) -> Result<Place, StoreE
         [name] => (*name, ""),
         [name, database] => (*name, *database),
         _ => {
-            return Err(misconfigured("the URL does not name the master; write `redis-sentinel://host:26379/mymaster`"));
+            return Err(misconfigured(
+                "the URL does not name the master; write `redis-sentinel://host:26379/mymaster`",
+            ));
         }
     };
     let option = |wanted| options.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);

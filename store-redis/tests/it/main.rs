@@ -4,10 +4,47 @@
 
 mod support;
 
+use std::time::Duration;
+
+use idempotency_store_redis::RedisStoreConfig;
 use idempotency_testkit::conformance::Subject;
+use idempotency_testkit::servers::{Redis, RedisCluster, RedisSentinel};
+
+/// How long replicas may take on a busy machine.
+const WITHIN: Duration = Duration::from_secs(10);
 
 async fn one_server() -> Subject {
-    support::subject().await
+    support::subject(one()).await
 }
 
-idempotency_testkit::conformance!(one_server);
+async fn cluster() -> Subject {
+    support::subject(six()).await
+}
+
+async fn sentinel() -> Subject {
+    support::subject(watched()).await
+}
+
+/// Each call waits for a replica.
+async fn replicated_cluster() -> Subject {
+    support::subject(six().with_replicas(1, WITHIN)).await.one_round_in(20)
+}
+
+/// Each call waits for both replicas.
+async fn replicated_sentinel() -> Subject {
+    support::subject(watched().with_replicas(2, WITHIN)).await.one_round_in(20)
+}
+
+fn one() -> RedisStoreConfig {
+    RedisStoreConfig::from_url(&Redis::shared().unwrap().url()).unwrap()
+}
+
+fn six() -> RedisStoreConfig {
+    RedisStoreConfig::from_url(&RedisCluster::shared().unwrap().url()).unwrap()
+}
+
+fn watched() -> RedisStoreConfig {
+    RedisStoreConfig::from_url(&RedisSentinel::shared().unwrap().url()).unwrap()
+}
+
+idempotency_testkit::conformance!(one_server, cluster, sentinel, replicated_cluster, replicated_sentinel);
