@@ -55,6 +55,20 @@ pub(crate) enum Garbled {
     Damaged(&'static str),
 }
 
+impl Stored {
+    /// The server's time of reading, as one at which the record is what it is. A completed record is
+    /// there as long as its key, which may differ a little from the time that was written into it; every
+    /// reader is told the latter.
+    pub(crate) fn read_at(&self, now: Timestamp) -> Timestamp {
+        match self.record.state {
+            State::Completed { at, until, .. } if self.expires_with_key => {
+                now.max(at).min(Timestamp::from_micros(until.as_micros().saturating_sub(1)))
+            }
+            _ => now,
+        }
+    }
+}
+
 /// Writes a record that is in progress, for a key whose expiry will tell the end of its lease.
 pub(crate) fn begun(record: &Record) -> Vec<u8> {
     let mut out = Vec::with_capacity(112);
@@ -160,7 +174,7 @@ fn notes(out: &mut Vec<u8>, context: &Context, attributes: &Attributes) {
 }
 
 /// Reads a record. `expires` is the last millisecond in which the server keeps the key, where it said
-/// so: then this is when the record is forgotten, rather than what was written down beforehand.
+/// so: it tells the end of a lease that was not written down.
 pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garbled> {
     let mut reader = Reader { bytes, at: 0 };
     if bytes.len() < 4 || reader.take(3)? != MAGIC {
@@ -184,7 +198,6 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
     let attempt = u32::from_be_bytes(reader.array()?);
     let acquired_at = reader.time()?;
     let expires_with_key = flags & PADDED == 0;
-    let end_of_key = expires.map(|ms| Timestamp::from_micros(ms.saturating_add(1).saturating_mul(1000)));
     let times = match state {
         b'P' => [reader.time()?, reader.time()?, reader.time()?],
         b'C' => [reader.time()?, reader.time()?, Timestamp::default()],
@@ -209,10 +222,7 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
         }
         b'U' => State::Unknown { until: times[0] },
         b'R' => State::Released { until: times[0] },
-        _ => {
-            let until = end_of_key.filter(|_| expires_with_key).unwrap_or(times[1]);
-            State::Completed { at: times[0], until, result: completion(omitted, reader.rest())? }
-        }
+        _ => State::Completed { at: times[0], until: times[1], result: completion(omitted, reader.rest())? },
     };
     if !matches!(state, State::Completed { .. }) && !reader.rest().is_empty() {
         return Err(Garbled::Damaged("it is too long"));

@@ -14,7 +14,7 @@ use redis::{Cmd, Value};
 
 use crate::config::RedisStoreConfig;
 use crate::error::{Operation, damaged, nonsense};
-use crate::layout::{self, Stored, micros};
+use crate::layout::{self, micros};
 use crate::link::{Completing, Ended, Job, Servers, number};
 use crate::remembered::Remembered;
 use crate::replicas::Replicas;
@@ -151,17 +151,13 @@ impl Shared {
                 Ok(Some(Acquired::Acquired(Grant { lock, attempt: 1, prior: None })))
             }
             Value::BulkString(found) => {
-                let Stored { record, expires_with_key } =
-                    layout::decode(&found.into(), None).map_err(|garbled| damaged(ACQUIRE, garbled))?;
-                match record.state {
-                    // It is there, so it is to be replayed; whatever else is there, the server judges.
-                    State::Completed { at, until, .. } if expires_with_key => {
-                        let before_it_ends = Timestamp::from_micros(until.as_micros().saturating_sub(1));
-                        let now = node.clock.now().unwrap_or(now).max(at).min(before_it_ends);
-                        Ok(Some(moves::acquire(Some(&record), claim, now, Fence::default()).answer))
-                    }
-                    _ => Ok(None),
+                let stored = layout::decode(&found.into(), None).map_err(|garbled| damaged(ACQUIRE, garbled))?;
+                // It is there, so it is to be replayed; whatever else is there, the server judges.
+                if stored.expires_with_key && matches!(stored.record.state, State::Completed { .. }) {
+                    let now = stored.read_at(node.clock.now().unwrap_or(now));
+                    return Ok(Some(moves::acquire(Some(&stored.record), claim, now, Fence::default()).answer));
                 }
+                Ok(None)
             }
             _ => Err(nonsense(ACQUIRE, "SET NX GET by something else than a record")),
         }
@@ -174,14 +170,16 @@ impl Shared {
         let args = vec![first, text(micros(claim.lease)), settles, self.pad()];
         let found = found(ACQUIRE, self.by(ACQUIRE, &scripts::ACQUIRE, key, args).await?)?;
         let Some((bytes, expires)) = found.record else { return Err(nonsense(ACQUIRE, "an acquisition by no record")) };
-        let record = layout::decode(&bytes, expires).map_err(|garbled| damaged(ACQUIRE, garbled))?.record;
+        let stored = layout::decode(&bytes, expires).map_err(|garbled| damaged(ACQUIRE, garbled))?;
+        let now = stored.read_at(found.now);
+        let record = stored.record;
         if found.changed {
             self.remembered.add(record.lock, bytes);
             let grant = Grant { lock: record.lock, attempt: record.attempt, prior: record.prior };
             return Ok(Acquired::Acquired(grant));
         }
         // Nothing was changed: what this record means for the claim is said in one place.
-        match moves::acquire(Some(&record), claim, found.now, Fence::default()).answer {
+        match moves::acquire(Some(&record), claim, now, Fence::default()).answer {
             Acquired::Acquired(_) => Err(nonsense(ACQUIRE, "that a key is held, which is free")),
             answer => Ok(answer),
         }
@@ -235,8 +233,9 @@ impl IdempotencyStore for RedisStore {
     async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
         let found = found("get", self.shared.by("get", &scripts::GET, key, Vec::new()).await?)?;
         let Some((bytes, expires)) = found.record else { return Ok(None) };
-        let record = layout::decode(&bytes, expires).map_err(|garbled| damaged("get", garbled))?.record;
-        Ok(moves::read(Some(&record), found.now).cloned().map(|record| Snapshot { record, now: found.now }))
+        let stored = layout::decode(&bytes, expires).map_err(|garbled| damaged("get", garbled))?;
+        let now = stored.read_at(found.now);
+        Ok(moves::read(Some(&stored.record), now).cloned().map(|record| Snapshot { record, now }))
     }
 
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {

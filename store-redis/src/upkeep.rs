@@ -136,10 +136,10 @@ impl Shared {
                 call.await.map_err(|_| nonsense(operation, "nothing: the runtime is shutting down"))?;
             let Value::Array(parts) = answer.during(operation)? else { continue };
             let [now, Value::BulkString(bytes), expires, _] = &parts[..] else { continue };
-            let now = Timestamp::from_micros(number(now).unwrap_or_default());
-            let record = layout::decode(&Bytes::from(bytes.clone()), number(expires))
-                .map_err(|garbled| damaged(operation, garbled))?
-                .record;
+            let stored = layout::decode(&Bytes::from(bytes.clone()), number(expires))
+                .map_err(|garbled| damaged(operation, garbled))?;
+            let now = stored.read_at(Timestamp::from_micros(number(now).unwrap_or_default()));
+            let record = stored.record;
             let Ok(key) = Key::parse(&name[self.config.prefix.len()..]) else { continue };
             if let Some(record) = moves::read(Some(&record), now).cloned() {
                 read.push((key, Snapshot { record, now }));

@@ -98,9 +98,8 @@ impl Fleet {
                     else {
                         return false;
                     };
-                    let is_known = |replica: &&Reply| {
-                        has(replica, "flags", "slave") && has(replica, "master-link-status", "ok")
-                    };
+                    let is_known =
+                        |replica: &&Reply| has(replica, "flags", "slave") && has(replica, "master-link-status", "ok");
                     replicas.iter().filter(is_known).count() == 2
                 }),
             }
