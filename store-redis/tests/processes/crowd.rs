@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
-use idempotency_testkit::history::History;
+use idempotency_testkit::history::{History, Timing};
 
 use crate::client::Orders;
 use crate::runner::role;
@@ -76,9 +77,11 @@ impl Crowd {
         }
     }
 
-    /// What all of them saw.
-    pub(crate) fn history(&self) -> History {
+    /// What all of them saw. What a process takes for the server's time is as exact as its calls are
+    /// quick, and so are the times of what it wrote.
+    pub(crate) fn history(&self, slowest_call: Duration) -> History {
         let files = std::fs::read_dir(self.folder()).unwrap().map(|file| file.unwrap().path());
-        History::read(files.collect::<Vec<_>>()).unwrap()
+        let timing = Timing { skew: slowest_call / 2, resolution: Duration::from_millis(1), ..Timing::REAL };
+        History::read(files.collect::<Vec<_>>()).unwrap().with_timing(timing)
     }
 }

@@ -7,7 +7,7 @@ use idempotency_store_redis::RedisStore;
 use idempotency_testkit::history::{Recording, Verdict};
 
 use crate::client::{Orders, now_ms};
-use crate::common::{Random, claim, is_long, key, open, runtime, until};
+use crate::common::{LIMIT, Random, claim, is_long, key, open, runtime, until};
 use crate::crowd::Crowd;
 use crate::fleet::{Fleet, record};
 use crate::losses::Losses;
@@ -15,7 +15,7 @@ use crate::runner::Program;
 
 /// Longer than a call that is asked again.
 const LEASE: Duration = Duration::from_secs(3);
-const KEYS_PER_SECOND: u64 = 40;
+const KEYS_PER_SECOND: u64 = 100;
 const REPLICATED_CLIENTS: u64 = 6;
 const OTHER_CLIENTS: u64 = 2;
 /// How many calls are answered under load before the next kill.
@@ -38,8 +38,8 @@ fn failed_over(fleet: &Fleet) {
         keys_per_second: KEYS_PER_SECOND,
         newest: 2 * KEYS_PER_SECOND,
         lease: LEASE,
-        tasks: 2,
-        pause: 20,
+        tasks: 4,
+        pause: 15,
     };
     let mut replicated = Crowd::start(orders("replicated:", 1), seed, REPLICATED_CLIENTS);
     let mut others = Crowd::start(orders("other:", 0), seed + 1000, OTHER_CLIENTS);
@@ -62,14 +62,14 @@ fn failed_over(fleet: &Fleet) {
     });
     let name = fleet.name();
     println!("{name}, seed {seed}, {rounds} failovers: {times}");
-    let history = others.history();
+    let history = others.history(LIMIT);
     let verdict = match history.check() {
         Ok(_) => "a possible history",
         Err(Verdict::Impossible(_)) => "an impossible history",
         Err(Verdict::GaveUp(_)) => "a history that nobody can tell",
     };
     println!("  without waiting for replicas: {:?}, {verdict}", Losses::of(&history));
-    let history = replicated.history();
+    let history = replicated.history(LIMIT);
     let losses = Losses::of(&history);
     println!("  with one replica: {losses:?}");
     assert_eq!((losses.lost, losses.unannounced), (0, 0), "seed {seed}");
