@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 
 use crate::link::{Acknowledged, Channel, Failure, Node, Options, Purpose, history_in, number, slot};
 
+const TOO_FEW: &str = "too few replicas have acknowledged it in time";
+const NOT_REACHED: &str = "its replicas could not be waited for";
+
 /// Waits on a connection of its own, once for all who wait at the same time: `WAIT` blocks its
 /// connection, and speaks of what was written on it before. So it writes a key of its own first, which
 /// the replicas get after whatever was written by then.
@@ -29,7 +32,7 @@ impl Purpose for Waits {}
 /// Those who wait for the next round.
 #[derive(Debug, Default)]
 struct Waiting {
-    calls: Vec<oneshot::Sender<Result<Arc<str>, Failure>>>,
+    calls: Vec<oneshot::Sender<Result<Arc<str>, &'static str>>>,
     somebody_asks: bool,
 }
 
@@ -63,17 +66,21 @@ impl Replicas {
         if asks {
             tokio::spawn(rounds(node.clone()));
         }
-        let found = answer.await.map_err(|_| Failure::late(node.place()))??;
-        if history == Some(&*found) {
-            return Ok(());
-        }
-        // Another server answers in its place, or it was another's replica meanwhile.
-        node.start_over().await;
-        Err(Failure::NoAnswer {
-            place: node.place().into(),
-            source: None,
-            why: "the server changed over while replicas were waited for",
-        })
+        let why = match tokio::time::timeout(replicas.wanted.within, answer).await {
+            Ok(Ok(Ok(found))) if history == Some(&*found) => return Ok(()),
+            Ok(Ok(Ok(_))) => "the server changed over while replicas were waited for",
+            // Whatever kept us from asking: what was written is there.
+            Ok(Ok(Err(why))) => why,
+            Ok(Err(_)) => "the runtime is shutting down",
+            Err(_) => TOO_FEW,
+        };
+        node.start_over();
+        Err(Failure::NoAnswer { place: node.place().into(), source: None, why })
+    }
+
+    /// The next round is to be at whichever server is the master by then.
+    pub(crate) fn start_over(&self) {
+        self.channel.start_over();
     }
 
     fn choose_key(&self, name: &[u8], prefix: &str) {
@@ -86,27 +93,23 @@ impl Replicas {
         }
     }
 
-    async fn round(&self, node: &Node) -> Result<Arc<str>, Failure> {
-        let mut open = self.channel.open(&node.way).await?;
+    /// Has a round of waiting done; the server's history of writes, or why there was none.
+    async fn round(&self, node: &Node) -> Result<Arc<str>, &'static str> {
+        let Ok(mut open) = self.channel.open(&node.way).await else { return Err(NOT_REACHED) };
         let Some(own_key) = self.own_key.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
-            return Err(Failure::late(self.channel.place()));
+            return Err(NOT_REACHED);
         };
         let within = self.wanted.within;
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("SET").arg(own_key).arg("").arg("PX").arg(60_000);
-        pipeline.cmd("WAIT").arg(self.wanted.by).arg(u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1));
+        // Before the wait: it is the history that was written in, whatever becomes of the server then.
         pipeline.cmd("INFO").arg("replication");
+        pipeline.cmd("WAIT").arg(self.wanted.by).arg(u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1));
         let limit = within + self.options.limit;
-        let answers = match tokio::time::timeout(limit, open.connection.req_packed_commands(&pipeline, 0, 3)).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(error)) => {
-                self.channel.replace(&open);
-                return Err(Failure::no_answer(self.channel.place(), error));
-            }
-            Err(_) => {
-                self.channel.replace(&open);
-                return Err(Failure::late(self.channel.place()));
-            }
+        let exchange = open.connection.req_packed_commands(&pipeline, 0, 3);
+        let Ok(Ok(answers)) = tokio::time::timeout(limit, exchange).await else {
+            self.channel.replace(&open);
+            return Err(NOT_REACHED);
         };
         self.channel.answered();
         for answer in &answers {
@@ -114,24 +117,16 @@ impl Replicas {
                 self.channel.replace(&open);
                 *self.own_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 tracing::debug!(place = self.channel.place(), %error, "replicas cannot be waited for");
-                return Err(Failure::NoAnswer {
-                    place: self.channel.place().into(),
-                    source: None,
-                    why: "its replicas could not be waited for",
-                });
+                return Err(NOT_REACHED);
             }
         }
-        let info = match answers.last() {
+        let info = match answers.get(1) {
             Some(redis::Value::BulkString(info)) => String::from_utf8_lossy(info).into_owned(),
             Some(redis::Value::VerbatimString { text, .. }) => text.clone(),
             _ => String::new(),
         };
-        if answers.get(1).and_then(number).is_none_or(|acknowledged| acknowledged < u64::from(self.wanted.by)) {
-            return Err(Failure::NoAnswer {
-                place: self.channel.place().into(),
-                source: None,
-                why: "too few replicas have acknowledged it in time",
-            });
+        if answers.last().and_then(number).is_none_or(|acknowledged| acknowledged < u64::from(self.wanted.by)) {
+            return Err(TOO_FEW);
         }
         Ok(history_in(&info).into())
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
+mod replicas;
 mod support;
 
 use std::time::Duration;
@@ -21,17 +22,8 @@ async fn cluster() -> Subject {
     support::subject(six()).await
 }
 
-async fn sentinel() -> Subject {
-    support::subject(watched()).await
-}
-
-/// Each call waits for a replica.
-async fn replicated_cluster() -> Subject {
-    support::subject(six().with_replicas(1, WITHIN)).await.one_round_in(20)
-}
-
 /// Each call waits for both replicas.
-async fn replicated_sentinel() -> Subject {
+async fn sentinel_with_replicas() -> Subject {
     support::subject(watched().with_replicas(2, WITHIN)).await.one_round_in(20)
 }
 
@@ -47,4 +39,4 @@ fn watched() -> RedisStoreConfig {
     RedisStoreConfig::from_url(&RedisSentinel::shared().unwrap().url()).unwrap()
 }
 
-idempotency_testkit::conformance!(one_server, cluster, sentinel, replicated_cluster, replicated_sentinel);
+idempotency_testkit::conformance!(one_server, cluster, sentinel_with_replicas);

@@ -1,4 +1,4 @@
-//! Masters killed under load: what was acknowledged once a replica had it is still there.
+//! Masters killed under load: what was acknowledged once all replicas had it is still there.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,10 @@ const OTHER_CLIENTS: u64 = 2;
 const PROBES: u64 = 50;
 
 pub(crate) fn add_to(program: &mut Program) {
-    program.test("failover::a_cluster_forgets_nothing_that_a_replica_acknowledged", || failed_over(&Fleet::cluster()));
-    program.test("failover::sentinel_forgets_nothing_that_a_replica_acknowledged", || failed_over(&Fleet::sentinel()));
+    program
+        .test("failover::a_cluster_forgets_nothing_that_its_replicas_acknowledged", || failed_over(&Fleet::cluster()));
+    program
+        .test("failover::sentinel_forgets_nothing_that_the_replicas_acknowledged", || failed_over(&Fleet::sentinel()));
 }
 
 fn failed_over(fleet: &Fleet) {
@@ -41,7 +43,7 @@ fn failed_over(fleet: &Fleet) {
         tasks: 4,
         pause: 15,
     };
-    let mut replicated = Crowd::start(orders("replicated:", 1), seed, REPLICATED_CLIENTS);
+    let mut replicated = Crowd::start(orders("replicated:", fleet.replicas()), seed, REPLICATED_CLIENTS);
     let mut others = Crowd::start(orders("other:", 0), seed + 1000, OTHER_CLIENTS);
     let mut times = Times::default();
     runtime().block_on(async {
@@ -68,10 +70,10 @@ fn failed_over(fleet: &Fleet) {
         Err(Verdict::Impossible(_)) => "an impossible history",
         Err(Verdict::GaveUp(_)) => "a history that nobody can tell",
     };
-    println!("  without waiting for replicas: {:?}, {verdict}", Losses::of(&history));
+    println!("  waiting for none: {:?}, {verdict}", Losses::of(&history));
     let history = replicated.history(LIMIT);
     let losses = Losses::of(&history);
-    println!("  with one replica: {losses:?}");
+    println!("  waiting for all replicas: {losses:?}");
     assert_eq!((losses.lost, losses.unannounced), (0, 0), "seed {seed}");
     assert!(losses.results > 0 && losses.runs > losses.results);
     let checked = history.check().unwrap_or_else(|verdict| panic!("seed {seed}: {verdict}"));
@@ -101,7 +103,7 @@ const PREFIX: &str = "probe:";
 impl Probe {
     async fn new(fleet: &Fleet, seed: u64) -> Self {
         let store = open(&fleet.url(), PREFIX, 0).await;
-        let replicated = open(&fleet.url(), PREFIX, 1).await;
+        let replicated = open(&fleet.url(), PREFIX, fleet.replicas()).await;
         Self { store, replicated, random: Random::new(seed), called: 0 }
     }
 

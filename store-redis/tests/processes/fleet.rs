@@ -65,6 +65,25 @@ impl Fleet {
         .await
     }
 
+    /// Waits until another is a master in the place of `old`: by its own word, if that is to be
+    /// enough.
+    pub(crate) async fn promoted(&self, name: &str, old: &RedisServer, by_its_own_word: bool) {
+        if let (Self::Sentinel(_), true) = (self, by_its_own_word) {
+            let others = || self.servers().iter().filter(|server| server.address() != old.address());
+            until("a master", async || others().find(|server| says(server, "role:master"))).await;
+        } else {
+            self.taken_over(name, old).await;
+        }
+    }
+
+    /// How many replicas each master has.
+    pub(crate) const fn replicas(&self) -> u32 {
+        match self {
+            Self::Cluster(_) => 1,
+            Self::Sentinel(_) => 2,
+        }
+    }
+
     /// Waits until `server` follows `master`, and every replica of `master` has what it has.
     pub(crate) async fn follows(&self, server: &RedisServer, master: &RedisServer) {
         if let Self::Sentinel(_) = self {
@@ -117,7 +136,8 @@ fn has(list: &Reply, name: &str, value: &str) -> bool {
     list.chunks(2).any(|pair| matches!(pair, [Reply::Text(is), Reply::Text(has)] if is == name && has == value))
 }
 
-fn says(server: &RedisServer, line: &str) -> bool {
+/// Whether a server has a line in what it says of its replication.
+pub(crate) fn says(server: &RedisServer, line: &str) -> bool {
     let info = server.command(&["INFO", "replication"]);
     info.is_ok_and(|info| info.text().is_some_and(|info| info.lines().any(|said| said == line)))
 }
