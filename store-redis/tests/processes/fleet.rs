@@ -56,13 +56,24 @@ impl Fleet {
         })
     }
 
-    /// Waits until another has taken over from the master of a record that was `old`.
+    /// Waits until another has taken over from the master of a record that was `old`, and everybody
+    /// knows: a server that comes back empty must be nobody's master any more.
     pub(crate) async fn taken_over(&self, name: &str, old: &RedisServer) -> &RedisServer {
         until("another master", async || {
             let master = self.master_of(name).filter(|master| master.address() != old.address())?;
-            says(master, "role:master").then_some(master)
+            (says(master, "role:master") && self.is_known_to_all(old, master)).then_some(master)
         })
         .await
+    }
+
+    fn is_known_to_all(&self, old: &RedisServer, master: &RedisServer) -> bool {
+        let Self::Sentinel(sentinel) = self else { return true };
+        let asked = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinel.master_name()];
+        let port = master.address().rsplit(':').next();
+        let knows = |each: &RedisServer| matches!(each.command(&asked), Ok(Reply::Array(told)) if told.get(1).and_then(Reply::text) == port);
+        let is_neither = |server: &&RedisServer| ![old.address(), master.address()].contains(&server.address());
+        let follows = |server: &RedisServer| says(server, &format!("master_port:{}", port.unwrap_or_default()));
+        sentinel.sentinels().unwrap().iter().all(knows) && self.servers().iter().filter(is_neither).all(follows)
     }
 
     /// Waits until another is a master in the place of `old`: by its own word, if that is to be
@@ -137,7 +148,7 @@ fn has(list: &Reply, name: &str, value: &str) -> bool {
 }
 
 /// Whether a server has a line in what it says of its replication.
-pub(crate) fn says(server: &RedisServer, line: &str) -> bool {
+fn says(server: &RedisServer, line: &str) -> bool {
     let info = server.command(&["INFO", "replication"]);
     info.is_ok_and(|info| info.text().is_some_and(|info| info.lines().any(|said| said == line)))
 }
