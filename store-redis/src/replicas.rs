@@ -115,7 +115,10 @@ impl Replicas {
         for answer in &answers {
             if let redis::Value::ServerError(error) = answer {
                 self.channel.replace(&open);
-                *self.own_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                if self.options.cluster {
+                    // Its slot may have moved.
+                    *self.own_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
                 tracing::debug!(place = self.channel.place(), %error, "replicas cannot be waited for");
                 return Err(NOT_REACHED);
             }

@@ -113,21 +113,19 @@ impl Probe {
         self.called += 1;
         let name = record(PREFIX, self.called);
         let killed = fleet.master_of(&name).unwrap();
-        let mut keys = fleet.keys_on(killed, PREFIX, self.called).take(500).collect::<Vec<_>>().into_iter();
-        self.called += 5_000;
+        let keys: Vec<u64> = fleet.keys_on(killed, PREFIX, self.called).take(2).collect();
+        let (one, other) = ((key(keys[0]), claim(LEASE)), (key(keys[1]), claim(LEASE)));
+        self.called = keys[1];
         let begun = Instant::now();
         killed.kill().unwrap();
-        until("an answer", async || self.store.acquire_lock(&key(keys.next()?), &claim(LEASE)).await.ok()).await;
+        until("an answer of the new master", async || self.store.acquire_lock(&one.0, &one.1).await.ok()).await;
         times.answered.push(begun.elapsed());
         let master = fleet.taken_over(&name, killed).await;
         let begun = Instant::now();
         killed.restart().unwrap();
         fleet.follows(killed, master).await;
         times.rejoined.push(begun.elapsed());
-        until("an acknowledged answer", async || {
-            self.replicated.acquire_lock(&key(keys.next()?), &claim(LEASE)).await.ok()
-        })
-        .await;
+        until("an acknowledged answer", async || self.replicated.acquire_lock(&other.0, &other.1).await.ok()).await;
         times.acknowledged.push(begun.elapsed());
     }
 
