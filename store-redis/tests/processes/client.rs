@@ -12,8 +12,8 @@ use idempotency_testkit::history::Recording;
 use crate::common::{RETENTION, Random, claim, key, open, runtime};
 use crate::runner::Program;
 
-/// How many locks a task remembers, held or not.
-const LOCKS: usize = 16;
+/// How many locks a task remembers, held or not: most lapse before they are used again.
+const LOCKS: usize = 64;
 /// How long to be quiet after a call that failed, in ms.
 const AFTER_FAILURE: u64 = 20;
 
@@ -141,12 +141,12 @@ impl<S: IdempotencyStore> Caller<S> {
                 self.store.get(&key).await.is_ok()
             }
             (10..20, Some((key, lock))) => self.store.extend_lock(&key, &lock, self.lease).await.is_ok(),
-            (20..45, Some((key, lock))) => {
+            (20..32, Some((key, lock))) => {
                 let value = Bytes::from(self.random.next().to_be_bytes().to_vec());
                 let stored = self.store.store_result(&key, &lock, &Completion::Value(value), RETENTION).await;
                 self.ended(at, stored.is_ok())
             }
-            (45..60, Some((key, lock))) => {
+            (32..40, Some((key, lock))) => {
                 let effect = if self.random.below(2) == 0 { Effect::None } else { Effect::Unknown };
                 let released = self.store.release_lock(&key, &lock, effect).await;
                 self.ended(at, released.is_ok())

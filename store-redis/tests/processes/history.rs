@@ -39,7 +39,8 @@ fn linearizable(url: &str) {
         begun,
         keys,
         keys_per_second: KEYS_PER_SECOND,
-        newest: KEYS_PER_SECOND / 2,
+        // Five leases long, so that locks lapse and are taken over.
+        newest: 2 * KEYS_PER_SECOND,
         lease: LEASE,
         tasks: 4,
         pause: 2,
