@@ -152,6 +152,10 @@ impl RedisStoreConfig {
     /// survives the failover to one of them. A call whose answer they do not acknowledge `within` this
     /// time fails as *in doubt*. Off by default: replication is asynchronous, and a failover forgets
     /// what was not replicated yet.
+    ///
+    /// Name as many as the master has. With fewer, one that has not acknowledged may be promoted, or one
+    /// that has may do so for an old master while another is promoted. While one of them is away, then,
+    /// nothing is acknowledged.
     pub fn with_replicas(self, replicas: u32, within: Duration) -> Self {
         Self { replicas: (replicas > 0).then_some(Acknowledged { by: replicas, within }), ..self }
     }

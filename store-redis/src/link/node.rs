@@ -202,11 +202,10 @@ impl Node {
         }
     }
 
-    /// The server is not the one that it was: its connection is of no more use.
-    pub(crate) async fn start_over(&self) {
-        if let Ok(open) = self.calls.open(&self.way).await {
-            self.calls.replace(&open);
-        }
+    /// The server may not be the master any more: the next call and the next wait find out anew.
+    pub(crate) fn start_over(&self) {
+        self.calls.start_over();
+        self.replicas.iter().for_each(Replicas::start_over);
     }
 
     fn observe(&self, sent: Instant, time: &Value) {
