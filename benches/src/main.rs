@@ -6,6 +6,7 @@
 mod measure;
 mod memory;
 mod ours;
+mod redis;
 mod sled;
 mod value;
 
@@ -35,15 +36,21 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             other => other.clone_into(&mut filter),
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     println!("{}", Report::HEAD);
-    for tasks in [1, 64] {
+    let server = redis::Server::default();
+    for tasks in [1, 64, 256] {
         let mut tell = |report: Report| -> std::io::Result<()> {
             println!("{report}");
             json.as_mut().map_or(Ok(()), |file| writeln!(file, "{}", report.to_json()))
         };
-        memory::run(&runtime, tasks, &filter, &mut tell)?;
-        sled::run(&runtime, tasks, &filter, &mut tell)?;
+        // More tasks than cores are news only where something is waited for.
+        if tasks <= 64 {
+            memory::run(&runtime, tasks, &filter, &mut tell)?;
+            sled::run(&runtime, tasks, &filter, &mut tell)?;
+        }
+        server.run(&runtime, tasks, &filter, &mut tell)?;
     }
+    redis::memory(&runtime, &filter)?;
     Ok(())
 }

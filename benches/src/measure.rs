@@ -49,6 +49,14 @@ pub(crate) struct Round {
     latencies: Vec<Duration>,
 }
 
+impl Round {
+    /// Of operations that were timed one by one.
+    pub(crate) fn of_latencies(latencies: Vec<Duration>) -> Self {
+        let total: Duration = latencies.iter().sum();
+        Self { throughput: latencies.len() as f64 / total.as_secs_f64(), latencies }
+    }
+}
+
 /// Runs one operation a key, the keys shared out among `tasks`.
 pub(crate) fn round<S: Subject>(runtime: &Runtime, subject: Arc<S>, keys: Vec<Key>, tasks: usize) -> Round {
     let count = keys.len();

@@ -44,6 +44,14 @@ struct Sample {
     wall: SystemTime,
 }
 
+impl Known {
+    fn is_due(&self, now: Instant) -> bool {
+        let since = |then| now.saturating_duration_since(then);
+        self.sample.is_none_or(|is| is.highest - is.lowest > EXACT || since(is.taken) > ASK_AGAIN)
+            && self.asked.is_none_or(|asked| since(asked) > SOON)
+    }
+}
+
 impl ServerClock {
     pub(crate) fn new() -> Self {
         Self { base: Instant::now(), known: Mutex::default() }
@@ -53,13 +61,14 @@ impl ServerClock {
     /// slept.
     pub(crate) fn now(&self) -> Option<Timestamp> {
         let sample = self.known().sample?;
-        let age = sample.taken.elapsed();
+        let here = Instant::now();
+        let age = here.saturating_duration_since(sample.taken);
         let by_wall = sample.wall.elapsed().ok()?;
         if age > LONGEST || by_wall.abs_diff(age) > ASLEEP || sample.highest - sample.lowest > WIDEST {
             return None;
         }
         let middle = sample.lowest + (sample.highest - sample.lowest) / 2;
-        u64::try_from(self.local(Instant::now()) + middle).ok().map(Timestamp::from_micros)
+        u64::try_from(self.local(here) + middle).ok().map(Timestamp::from_micros)
     }
 
     /// The server said `time` in an answer that was received just now, to what was sent then.
@@ -78,15 +87,19 @@ impl ServerClock {
         known.sample = Some(Sample { lowest, highest, taken: received, wall: SystemTime::now() });
     }
 
-    /// Whether whoever asks should ask the server for its time too.
+    /// Whether whoever asks should ask the server for its time too. The next one need not, for a while.
     pub(crate) fn should_ask(&self) -> bool {
         let mut known = self.known();
-        let wanted = known.sample.is_none_or(|is| is.highest - is.lowest > EXACT || is.taken.elapsed() > ASK_AGAIN);
-        let due = known.asked.is_none_or(|asked| asked.elapsed() > SOON);
-        if wanted && due {
+        let due = known.is_due(Instant::now());
+        if due {
             known.asked = Some(Instant::now());
         }
-        wanted && due
+        due
+    }
+
+    /// Whether the server should be asked for its time along with something else.
+    pub(crate) fn is_due(&self) -> bool {
+        self.known().is_due(Instant::now())
     }
 
     /// Forgets what it knew: another server answers.

@@ -65,7 +65,7 @@ impl RedisStoreConfig {
     ///
     /// User and password are the data servers'; for the sentinels' own there are the options
     /// `sentinel_user` and `sentinel_password`. In user and password, special characters are written as
-    /// `%2F` and so on. Options follow a `?`:
+    /// `%2F` and so on. Options follow a `?`, and have no `@`:
     ///
     /// | Option | Meaning |
     /// |---|---|
@@ -152,6 +152,10 @@ impl RedisStoreConfig {
     /// survives the failover to one of them. A call whose answer they do not acknowledge `within` this
     /// time fails as *in doubt*. Off by default: replication is asynchronous, and a failover forgets
     /// what was not replicated yet.
+    ///
+    /// Name as many as the master has. With fewer, one that has not acknowledged may be promoted, or one
+    /// that has may do so for an old master while another is promoted. While one of them is away, then,
+    /// nothing is acknowledged.
     pub fn with_replicas(self, replicas: u32, within: Duration) -> Self {
         Self { replicas: (replicas > 0).then_some(Acknowledged { by: replicas, within }), ..self }
     }

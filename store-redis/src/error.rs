@@ -87,6 +87,14 @@ fn refused(place: &str, error: ServerError, operation: &'static str) -> StoreErr
         "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" | "UNBLOCKED" => {
             (StoreErrorKind::Unavailable, format!("{} {details}", error.code()))
         }
+        // Redis 7.0 refuses a right within a script so; newer servers by NOPERM.
+        "ERR" if details.starts_with("The user executing the script can't") => (
+            StoreErrorKind::Misconfigured,
+            format!("its user lacks a right: {details}; see the README for those needed"),
+        ),
+        "ERR" if details.contains("user_script") => {
+            (StoreErrorKind::Damaged, format!("the key holds a damaged record, over which a script failed: {details}"))
+        }
         code => (StoreErrorKind::Internal, format!("it answered {code} {details}")),
     };
     StoreError::new(kind, operation).with_message(format!("Redis at {place}: {message}")).with_source(error)

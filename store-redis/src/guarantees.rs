@@ -1,5 +1,6 @@
 //! What the servers are, as they say themselves.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -178,10 +179,16 @@ async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> R
         return Ok(Answer::CannotTell(format!("{place} does not say how many replicas it has: allow its user INFO")));
     };
     let there: u32 = replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default();
-    Ok(if there >= wanted.by {
-        Answer::Yes
-    } else {
-        Answer::No(format!("{place} has {there} replicas, and {} are to acknowledge each write", wanted.by))
+    Ok(match there.cmp(&wanted.by) {
+        Ordering::Equal => Answer::Yes,
+        Ordering::Less => {
+            Answer::No(format!("{place} has {there} replicas, and {} are to acknowledge each write", wanted.by))
+        }
+        Ordering::Greater => Answer::No(format!(
+            "{place} has {there} replicas, of which {} are to acknowledge each write, and another may take over; have all \
+             of them acknowledge it",
+            wanted.by
+        )),
     })
 }
 

@@ -25,6 +25,12 @@ macro_rules! one_key {
 
 pub(crate) static GET: LazyLock<Move> = one_key!(ONLY_READS, "scripts/get.lua");
 pub(crate) static ACQUIRE: LazyLock<Move> = one_key!(NOT_WHEN_FULL, "scripts/acquire.lua");
+/// Acquires a key that is there: what it needs no room for goes on when the server is full.
+pub(crate) static ACQUIRE_AGAIN: LazyLock<Move> = LazyLock::new(|| {
+    let only_known = "if not known then return redis.error_reply('OOM there is no room for a new key') end\n";
+    let parts = [ALSO_WHEN_FULL, include_str!("scripts/head.lua"), only_known, include_str!("scripts/acquire.lua")];
+    Move::new(parts.concat())
+});
 pub(crate) static EXTEND: LazyLock<Move> = one_key!(ALSO_WHEN_FULL, "scripts/extend.lua");
 pub(crate) static STORE: LazyLock<Move> = one_key!(NOT_WHEN_FULL, "scripts/store.lua");
 pub(crate) static STORE_FACT: LazyLock<Move> = one_key!(ALSO_WHEN_FULL, "scripts/store.lua");

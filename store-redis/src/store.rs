@@ -15,7 +15,7 @@ use redis::{Cmd, Value};
 use crate::config::RedisStoreConfig;
 use crate::error::{Operation, damaged, nonsense};
 use crate::layout::{self, micros};
-use crate::link::{Completing, Ended, Job, Servers, number};
+use crate::link::{Completing, Ended, Failure, Job, Servers, number};
 use crate::remembered::Remembered;
 use crate::replicas::Replicas;
 use crate::scripts::{self, Move};
@@ -94,8 +94,30 @@ impl Shared {
         {
             node.clock.observe(sent, Timestamp::from_micros(now));
         }
-        Replicas::have_all(&node, name, &self.config.prefix, history.as_deref()).await.during(operation)?;
+        if node.replicas.is_some() {
+            let have_all = Replicas::have_all(&node, name, &self.config.prefix, history.as_deref());
+            tokio::time::timeout_at((sent + self.whole_limit()).into(), have_all)
+                .await
+                .unwrap_or_else(|_| Err(Failure::late(node.place())))
+                .during(operation)?;
+        }
         Ok(answer)
+    }
+
+    /// How long a call may take that waits for replicas, where it has to.
+    fn whole_limit(&self) -> Duration {
+        self.config.limit + self.config.replicas.map_or(Duration::ZERO, |replicas| replicas.within)
+    }
+
+    /// A further step of a call, in what is left of its limit.
+    async fn goes_on<T>(
+        &self,
+        operation: &'static str,
+        begun: Instant,
+        step: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let late = || StoreError::new(StoreErrorKind::InDoubt, operation).with_message("no answer came in time");
+        tokio::time::timeout_at((begun + self.whole_limit()).into(), step).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn by(
@@ -143,7 +165,7 @@ impl Shared {
         let (lock, written) = (record.lock, Bytes::from(layout::begun(&record)));
         // One millisecond more, for the part of one that the server leaves out.
         let kept = micros(claim.lease).saturating_add(micros(claim.unknown_retention)).div_ceil(1000).saturating_add(1);
-        let mut set = Cmd::new();
+        let mut set = Cmd::with_capacity(7, name.len() + written.len() + 64);
         set.arg("SET").arg(&name).arg(&written[..]).arg("NX").arg("GET").arg("PX").arg(kept);
         match self.call(ACQUIRE, &name, Job::Command(set)).await? {
             Value::Nil => {
@@ -163,12 +185,12 @@ impl Shared {
         }
     }
 
-    async fn acquire_by_script(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
+    async fn acquire_by_script(&self, script: &'static Move, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
         const ACQUIRE: &str = "acquire_lock";
         let first = layout::begun(&first_attempt(claim, Timestamp::default()));
         let settles = text(u8::from(claim.settles));
         let args = vec![first, text(micros(claim.lease)), settles, self.pad()];
-        let found = found(ACQUIRE, self.by(ACQUIRE, &scripts::ACQUIRE, key, args).await?)?;
+        let found = found(ACQUIRE, self.by(ACQUIRE, script, key, args).await?)?;
         let Some((bytes, expires)) = found.record else { return Err(nonsense(ACQUIRE, "an acquisition by no record")) };
         let stored = layout::decode(&bytes, expires).map_err(|garbled| damaged(ACQUIRE, garbled))?;
         let Snapshot { record, now } = stored.read_at(found.now);
@@ -238,9 +260,23 @@ impl IdempotencyStore for RedisStore {
     }
 
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
-        match self.shared.acquire_new(key, claim).await? {
-            Some(answer) => Ok(answer),
-            None => self.shared.acquire_by_script(key, claim).await,
+        const ACQUIRE: &str = "acquire_lock";
+        let begun = Instant::now();
+        let script = match self.shared.acquire_new(key, claim).await {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => &scripts::ACQUIRE,
+            // A full server refuses the command whatever it would find; only a new key needs room.
+            Err(error) if error.kind() == StoreErrorKind::Full => &scripts::ACQUIRE_AGAIN,
+            Err(error) => return Err(error),
+        };
+        // Boxed, as the everyday call need not carry it about.
+        let by_script = Box::pin(self.shared.acquire_by_script(script, key, claim));
+        match self.shared.goes_on(ACQUIRE, begun, by_script).await {
+            Err(error) if error.kind() == StoreErrorKind::Full => {
+                let again = Box::pin(self.shared.acquire_by_script(&scripts::ACQUIRE_AGAIN, key, claim));
+                self.shared.goes_on(ACQUIRE, begun, again).await
+            }
+            acquired => acquired,
         }
     }
 
@@ -262,13 +298,20 @@ impl IdempotencyStore for RedisStore {
             let message = format!("a value of {} bytes; the most are {LARGEST_VALUE}", value.len());
             return Err(StoreError::new(StoreErrorKind::TooLarge, "store_result").with_message(message));
         }
-        let held = match (omitted, self.shared.complete(key, lock, result, retention).await?) {
-            (_, Some(held)) => held,
-            (_, None) => {
+        let begun = Instant::now();
+        // What has no value is stored also where the server is full, which the short way is not.
+        let completed = match omitted {
+            0 => self.shared.complete(key, lock, result, retention).await?,
+            _ => None,
+        };
+        let held = match completed {
+            Some(held) => held,
+            None => {
                 let script = if omitted == 0 { &scripts::STORE } else { &scripts::STORE_FACT };
                 let lock = layout::lock_bytes(*lock).to_vec();
                 let args = vec![lock, text(omitted), value.to_vec(), text(micros(retention)), self.shared.pad()];
-                self.shared.held("store_result", script, key, args).await?
+                let by_script = Box::pin(self.shared.held("store_result", script, key, args));
+                self.shared.goes_on("store_result", begun, by_script).await?
             }
         };
         self.shared.remembered.forget(lock);

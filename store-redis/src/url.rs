@@ -27,6 +27,7 @@ pub(crate) fn parse(url: &str) -> Result<RedisStoreConfig, StoreError> {
     let (scheme, rest) =
         url.split_once("://").ok_or_else(|| misconfigured("the URL has no `://`; write `redis://host`"))?;
     let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let options_have_at = options.contains('@');
     let options = options.split('&').filter(|option| !option.is_empty());
     let options: Vec<(&str, &str)> = options.map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
     let (kind, encrypted) = match scheme {
@@ -41,7 +42,17 @@ pub(crate) fn parse(url: &str) -> Result<RedisStoreConfig, StoreError> {
     if encrypted && !cfg!(feature = "tls") {
         return Err(misconfigured(format!("`{scheme}://` needs the feature `tls`, which is not built in")));
     }
+    // What ends the part of a URL that it is in would have the rest of a password taken for something else.
+    if options_have_at {
+        return Err(misconfigured("a `?` in user or password is written `%3F`, and no option has an `@`"));
+    }
+    if rest.contains('#') {
+        return Err(misconfigured("a `#` in user or password is written `%23`"));
+    }
     let (login, places) = rest.rsplit_once('@').map_or(("", rest), |(login, places)| (&rest[..=login.len()], places));
+    if login.contains('/') {
+        return Err(misconfigured("a `/` in user or password is written `%2F`"));
+    }
     let mut path = places.split('/');
     let hosts: Vec<&str> = path.next().unwrap_or_default().split(',').filter(|host| !host.is_empty()).collect();
     let parts = Parts {

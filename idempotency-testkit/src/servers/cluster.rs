@@ -1,5 +1,7 @@
 //! A Redis Cluster.
 
+use std::sync::OnceLock;
+
 use super::ServerError;
 use super::foreign::Foreign;
 use super::redis::{ANSWER, PORT, Redis, RedisServer};
@@ -48,6 +50,17 @@ impl RedisCluster {
     /// As [`start`](Self::start).
     pub fn own() -> Result<Self, ServerError> {
         Self::own_as(Redis::new())
+    }
+
+    /// One cluster for the whole test process, started at first use and ended with the process. Give
+    /// each test keys of its own, and leave it running.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), the same for all who ask.
+    pub fn shared() -> Result<&'static Self, &'static ServerError> {
+        static SHARED: OnceLock<Result<RedisCluster, ServerError>> = OnceLock::new();
+        SHARED.get_or_init(Self::start).as_ref()
     }
 
     /// Starts six servers that are all made as `each` says.

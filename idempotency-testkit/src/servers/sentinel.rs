@@ -1,5 +1,7 @@
 //! Redis with Sentinel.
 
+use std::sync::OnceLock;
+
 use super::ServerError;
 use super::foreign::Foreign;
 use super::redis::{Redis, RedisServer};
@@ -67,6 +69,17 @@ impl RedisSentinel {
             sentinel.wait_for(|| knows_all(sentinel))?;
         }
         Ok(Self { place: Place::Own { sentinels, servers } })
+    }
+
+    /// One for the whole test process, started at first use and ended with the process. Give each test
+    /// keys of its own, and leave it running.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), the same for all who ask.
+    pub fn shared() -> Result<&'static Self, &'static ServerError> {
+        static SHARED: OnceLock<Result<RedisSentinel, ServerError>> = OnceLock::new();
+        SHARED.get_or_init(Self::start).as_ref()
     }
 
     /// `redis-sentinel://host:port,host:port,host:port/master`, or what the environment says, with

@@ -1,15 +1,15 @@
 //! Calls that travel together.
 
-use redis::{Cmd, Pipeline, ServerError, Value};
+use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use crate::scripts::{COMPLETE, Move};
 
-/// The most calls that travel together, and the most of them that one script answers: the server does
-/// nothing else meanwhile.
-const MOST: usize = 512;
-const MOST_IN_A_SCRIPT: usize = 32;
+/// The most calls that travel together. They are answered together too, so with more the server waits
+/// for this process and this process for the server; and one script does no more than so many
+/// completions, as the server does nothing else meanwhile.
+const MOST: usize = 32;
 /// Once so many bytes are together, no more are added.
 const ENOUGH: usize = 256 * 1024;
 
@@ -40,7 +40,8 @@ pub(crate) struct Completing {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) result: Result<Value, Failure>,
-    pub(crate) job: Job,
+    /// Given back where another server may have to be asked: in a cluster.
+    pub(crate) job: Option<Box<Job>>,
     /// The server's history of writes when it was asked.
     pub(crate) history: Option<std::sync::Arc<str>>,
 }
@@ -80,12 +81,21 @@ impl Queue {
         self.sender_comes = !self.waiting.is_empty();
         (taken, self.sender_comes)
     }
+
+    /// Nobody will come. Whoever waits is told.
+    pub(crate) fn abandon(&mut self) {
+        self.waiting.clear();
+        self.sender_comes = false;
+    }
 }
 
 impl Job {
     fn size(&self) -> usize {
         match self {
-            Self::Command(command) => command.get_packed_command().len(),
+            Self::Command(command) => {
+                let argument = |arg: Arg<&[u8]>| if let Arg::Simple(arg) = arg { arg.len() } else { 0 };
+                command.args_iter().map(argument).sum()
+            }
             Self::Move { name, args, .. } => name.len() + args.iter().map(Vec::len).sum::<usize>() + 64,
             Self::Complete(completing) => {
                 completing.record.len() + completing.expected.as_ref().map_or(0, Vec::len) + completing.name.len()
@@ -106,7 +116,7 @@ impl Job {
                 command
             }
             Self::Complete(Completing { name, expected: Some(expected), record, keep_ms, .. }) => {
-                let mut command = Cmd::new();
+                let mut command = Cmd::with_capacity(7, name.len() + record.len() + expected.len() + 32);
                 command.arg("SET").arg(name).arg(record).arg("IFEQ").arg(expected).arg("PX").arg(*keep_ms);
                 command
             }
@@ -131,36 +141,51 @@ fn completing(by_text: bool, all: &[&Completing]) -> Cmd {
 pub(crate) struct Batch {
     waiting: Vec<Option<Waiting>>,
     /// Which calls each command makes.
-    commands: Vec<Vec<usize>>,
+    commands: Vec<Calls>,
     pipeline: Pipeline,
+    /// Whoever asked may have to ask another server.
+    gives_back: bool,
     asks_time: bool,
 }
 
+/// The calls that one command makes, by their places in the batch.
+#[derive(Debug)]
+enum Calls {
+    One(usize),
+    /// Completions, by one script.
+    Several(Vec<usize>),
+}
+
 impl Batch {
-    /// Puts calls together; completions of several keys into one script where the keys may be so.
-    pub(crate) fn of(waiting: Vec<Waiting>, together: bool, asks_time: bool) -> Self {
+    /// Puts calls together: outside a cluster, completions of several keys into one script.
+    pub(crate) fn of(waiting: Vec<Waiting>, cluster: bool, asks_time: bool) -> Self {
         let mut batch = Self {
             commands: Vec::with_capacity(waiting.len()),
             pipeline: Pipeline::with_capacity(waiting.len() + 1),
             waiting: waiting.into_iter().map(Some).collect(),
+            gives_back: cluster,
             asks_time,
         };
         let mut completions = Vec::new();
-        for (at, waiting) in batch.waiting.iter().enumerate() {
-            match waiting.as_ref().map(|waiting| &waiting.job) {
-                Some(Job::Complete(Completing { expected: None, .. })) if together => completions.push(at),
-                Some(job) => {
-                    batch.commands.push(vec![at]);
-                    batch.pipeline.add_command(job.command(false));
+        for (at, waiting) in batch.waiting.iter_mut().enumerate() {
+            let command = match waiting.as_mut().map(|waiting| &mut waiting.job) {
+                Some(Job::Complete(Completing { expected: None, .. })) if !cluster => {
+                    completions.push(at);
+                    continue;
                 }
-                None => {}
-            }
+                // Sent once: no script that a server might have forgotten.
+                Some(Job::Command(command)) if !cluster => std::mem::take(command),
+                Some(job) => job.command(false),
+                None => continue,
+            };
+            batch.commands.push(Calls::One(at));
+            batch.pipeline.add_command(command);
         }
-        for chunk in completions.chunks(MOST_IN_A_SCRIPT) {
-            let all: Vec<&Completing> = chunk.iter().filter_map(|at| batch.completing(*at)).collect();
+        if !completions.is_empty() {
+            let all: Vec<&Completing> = completions.iter().filter_map(|at| batch.completing(*at)).collect();
             let command = completing(false, &all);
             batch.pipeline.add_command(command);
-            batch.commands.push(chunk.to_vec());
+            batch.commands.push(Calls::Several(completions));
         }
         if asks_time {
             batch.pipeline.cmd("TIME");
@@ -182,9 +207,9 @@ impl Batch {
     /// The commands whose scripts the server has forgotten, to be sent again with their texts.
     pub(crate) fn forgotten(&self, answers: &[Value]) -> Vec<(usize, Cmd)> {
         let is_forgotten = |answer: &Value| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT");
-        let by_text = |calls: &Vec<usize>| match &calls[..] {
-            [one] => self.waiting[*one].as_ref().map(|waiting| waiting.job.command(true)),
-            many => {
+        let by_text = |calls: &Calls| match calls {
+            Calls::One(one) => self.waiting[*one].as_ref().map(|waiting| waiting.job.command(true)),
+            Calls::Several(many) => {
                 let all: Vec<&Completing> = many.iter().filter_map(|at| self.completing(*at)).collect();
                 Some(completing(true, &all))
             }
@@ -212,20 +237,18 @@ impl Batch {
     ) -> Vec<ServerError> {
         let mut errors = Vec::new();
         for (answer, calls) in answers.into_iter().zip(std::mem::take(&mut self.commands)) {
-            let script_of_many = calls.len() > 1
-                || matches!(calls.first().and_then(|at| self.completing(*at)), Some(Completing { expected: None, .. }));
-            match answer {
-                Value::Array(each) if script_of_many => {
+            match (answer, calls) {
+                // In a cluster, one completion is a script of its own.
+                (answer, Calls::One(call)) => {
+                    let answer = if self.completing(call).is_some() { first(answer) } else { answer };
+                    self.tell(call, answer, place, history, &mut errors);
+                }
+                (Value::Array(each), Calls::Several(calls)) => {
                     for (answer, call) in each.into_iter().zip(calls) {
                         self.tell(call, answer, place, history, &mut errors);
                     }
                 }
-                Value::ServerError(error) => {
-                    for call in calls {
-                        self.tell(call, Value::ServerError(error.clone()), place, history, &mut errors);
-                    }
-                }
-                answer => {
+                (answer, Calls::Several(calls)) => {
                     for call in calls {
                         self.tell(call, answer.clone(), place, history, &mut errors);
                     }
@@ -251,6 +274,7 @@ impl Batch {
             }
             answer => Ok(answer),
         };
+        let job = self.gives_back.then(|| Box::new(job));
         // Whoever asked may have gone away.
         let _ = reply.send(Ended { result, job, history: history.clone() });
     }
@@ -258,7 +282,16 @@ impl Batch {
     /// Tells everybody that there is no answer.
     pub(crate) fn fail(self, failure: &Failure) {
         for Waiting { job, reply } in self.waiting.into_iter().flatten() {
+            let job = self.gives_back.then(|| Box::new(job));
             let _ = reply.send(Ended { result: Err(failure.clone()), job, history: None });
         }
+    }
+}
+
+/// What the script of completions answers of the only one.
+pub(super) fn first(answer: Value) -> Value {
+    match answer {
+        Value::Array(mut each) if each.len() == 1 => each.pop().unwrap_or(Value::Nil),
+        answer => answer,
     }
 }

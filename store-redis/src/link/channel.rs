@@ -180,6 +180,11 @@ impl<P: Purpose> Channel<P> {
         }
     }
 
+    /// This connection, whichever it is, may lead to the wrong server.
+    pub(crate) fn start_over(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn present(&self) -> Option<Open> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,15 +1,18 @@
 //! One server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use idempotency_core::Timestamp;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 use super::Options;
-use super::batch::{Batch, Ended, Job, Queue, Waiting};
+use super::batch::{Batch, Ended, Job, Queue, Waiting, first};
 use super::channel::{Channel, Open, Purpose, Way};
 use super::failure::Failure;
 use crate::clock::ServerClock;
@@ -25,6 +28,7 @@ pub(crate) struct Node {
     pub(crate) replicas: Option<Replicas>,
     calls: Channel<Calls>,
     queue: Mutex<Queue>,
+    under_way: AtomicUsize,
     options: Options,
 }
 
@@ -63,6 +67,7 @@ impl Node {
             calls: Channel::new(Calls { clock: clock.clone() }, place, options.limit, options.replicas.is_some()),
             clock,
             queue: Mutex::default(),
+            under_way: AtomicUsize::new(0),
             options,
         })
     }
@@ -75,10 +80,15 @@ impl Node {
     /// Makes one call, together with all others that are made at this moment. Ends within the time
     /// limit. A caller that goes away harms nobody: the call is made, or was not sent yet.
     pub(crate) async fn call(self: &Arc<Self>, job: Job) -> Result<Ended, Failure> {
+        let under_way = UnderWay::one_more(&self.under_way);
+        // Nobody to travel with: no other task need be woken to send it.
+        if under_way.alone && !self.options.cluster && !self.clock.is_due() {
+            return self.call_alone(job).await;
+        }
         let (reply, ended) = oneshot::channel();
-        let send = self.queue.lock().unwrap_or_else(PoisonError::into_inner).add(Waiting { job, reply });
+        let send = self.queue().add(Waiting { job, reply });
         if send {
-            tokio::spawn(self.clone().send());
+            tokio::spawn(Sender { node: self.clone(), is_done: false }.send());
         }
         ended.await.map_err(|_| Failure::NoAnswer {
             place: self.place().into(),
@@ -87,32 +97,59 @@ impl Node {
         })
     }
 
-    /// Sends what waits, once whoever else is ready to ask has done so.
-    async fn send(self: Arc<Self>) {
-        loop {
-            tokio::task::yield_now().await;
-            let (waiting, more) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if more {
-                tokio::spawn(self.clone().send_batch(waiting));
-            } else {
-                return self.send_batch(waiting).await;
-            }
-        }
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send_batch(self: Arc<Self>, waiting: Vec<Waiting>) {
-        let batch = Batch::of(waiting, !self.options.cluster, self.clock.should_ask());
+    async fn call_alone(&self, job: Job) -> Result<Ended, Failure> {
         let limit = tokio::time::sleep(self.options.limit);
         tokio::pin!(limit);
-        let open = tokio::select! {
+        let mut open = self.open(limit.as_mut()).await?;
+        let answer = tokio::select! {
+            biased;
+            answer = ask(&mut open, &job) => answer,
+            () = &mut limit => {
+                self.calls.silent(&open);
+                return Err(Failure::late(self.place()));
+            }
+        };
+        let result = match answer {
+            Ok(Value::ServerError(error)) => {
+                self.calls.answered();
+                if Failure::spoils_connection(&error) {
+                    self.calls.replace(&open);
+                }
+                Err(Failure::Refused { place: self.place().into(), error })
+            }
+            Ok(answer) => {
+                self.calls.answered();
+                Ok(answer)
+            }
+            Err(error) => {
+                self.calls.replace(&open);
+                Err(Failure::no_answer(self.place(), error))
+            }
+        };
+        Ok(Ended { result, job: None, history: open.history })
+    }
+
+    async fn open(&self, limit: Pin<&mut Sleep>) -> Result<Open, Failure> {
+        tokio::select! {
+            biased;
             open = self.calls.open(&self.way) => open,
-            () = &mut limit => Err(Failure::Unreached {
+            () = limit => Err(Failure::Unreached {
                 place: self.place().into(),
                 source: None,
                 why: "no connection was made within the time limit",
             }),
-        };
-        let mut open = match open {
+        }
+    }
+
+    async fn send_batch(self: Arc<Self>, waiting: Vec<Waiting>) {
+        let batch = Batch::of(waiting, self.options.cluster, self.clock.should_ask());
+        let limit = tokio::time::sleep(self.options.limit);
+        tokio::pin!(limit);
+        let mut open = match self.open(limit.as_mut()).await {
             Ok(open) => open,
             Err(failure) => return batch.fail(&failure),
         };
@@ -165,11 +202,10 @@ impl Node {
         }
     }
 
-    /// The server is not the one that it was: its connection is of no more use.
-    pub(crate) async fn start_over(&self) {
-        if let Ok(open) = self.calls.open(&self.way).await {
-            self.calls.replace(&open);
-        }
+    /// The server may not be the master any more: the next call and the next wait find out anew.
+    pub(crate) fn start_over(&self) {
+        self.calls.start_over();
+        self.replicas.iter().for_each(Replicas::start_over);
     }
 
     fn observe(&self, sent: Instant, time: &Value) {
@@ -179,6 +215,72 @@ impl Node {
         {
             self.clock.observe(sent, timestamp(seconds, micros));
         }
+    }
+}
+
+/// Whoever comes to send what waits. Cut off, as when its runtime shuts down, it leaves nobody waiting.
+struct Sender {
+    node: Arc<Node>,
+    is_done: bool,
+}
+
+impl Sender {
+    /// Sends what waits, once whoever else is ready to ask has done so.
+    async fn send(mut self) {
+        loop {
+            tokio::task::yield_now().await;
+            let (waiting, more) = self.node.queue().take();
+            if !more {
+                self.is_done = true;
+                return self.node.clone().send_batch(waiting).await;
+            }
+            tokio::spawn(self.node.clone().send_batch(waiting));
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.node.queue().abandon();
+        }
+    }
+}
+
+/// Sends one call and gives its answer; with its script, should the server have forgotten that.
+async fn ask(open: &mut Open, job: &Job) -> redis::RedisResult<Value> {
+    let answer = match job {
+        Job::Command(command) => return send(open, command).await,
+        job => send(open, &job.command(false)).await?,
+    };
+    let answer = match answer {
+        Value::ServerError(error) if error.code() == "NOSCRIPT" => send(open, &job.command(true)).await?,
+        answer => answer,
+    };
+    Ok(if matches!(job, Job::Complete(_)) { first(answer) } else { answer })
+}
+
+/// Sends a command. An error that the server answers by is an answer.
+async fn send(open: &mut Open, command: &Cmd) -> redis::RedisResult<Value> {
+    open.connection.send_packed_command(command).await
+}
+
+/// A call that is under way, from now until it is dropped.
+struct UnderWay<'a> {
+    calls: &'a AtomicUsize,
+    /// There was no other when it began.
+    alone: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn one_more(calls: &'a AtomicUsize) -> Self {
+        Self { calls, alone: calls.fetch_add(1, Ordering::Relaxed) == 0 }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -91,7 +91,7 @@ impl Servers {
             Layout::One(node) => Ok(node.clone()),
             Layout::Many(cluster) => {
                 if cluster.is_stale.load(Ordering::Acquire) {
-                    cluster.look(self.options).await?;
+                    Box::pin(cluster.look(self.options)).await?;
                 }
                 let slot = slot(key);
                 cluster.master_of(slot).ok_or_else(|| Failure::Unreached {
@@ -120,10 +120,14 @@ impl Servers {
 
     /// Makes a call at the server that has the key, and at another where that one says so.
     pub(crate) async fn call(&self, key: &[u8], job: Job) -> Result<(Ended, Arc<Node>), Failure> {
-        let Layout::Many(cluster) = &self.layout else {
-            let node = self.node(key).await?;
-            return Ok((node.call(job).await?, node));
-        };
+        match &self.layout {
+            Layout::One(node) => Ok((node.call(job).await?, node.clone())),
+            // Boxed, as one server's calls need not carry it about.
+            Layout::Many(cluster) => Box::pin(self.call_in(cluster, key, job)).await,
+        }
+    }
+
+    async fn call_in(&self, cluster: &Cluster, key: &[u8], job: Job) -> Result<(Ended, Arc<Node>), Failure> {
         let deadline = Instant::now() + self.options.limit;
         let mut job = job;
         let mut told = None;
@@ -146,9 +150,9 @@ impl Servers {
                     told = redirection(error).map(|address| cluster.node_at(address, &node, self.options));
                 }
                 Err(Failure::Refused { error, .. }) if error.code() == "ASK" => {
-                    if let Some(address) = redirection(error) {
+                    if let (Some(address), Some(job)) = (redirection(error), &ended.job) {
                         let other = cluster.node_at(address, &node, self.options);
-                        ended.result = other.ask(&ended.job).await;
+                        ended.result = other.ask(job).await;
                         return Ok((ended, other));
                     }
                     return Ok((ended, node));
@@ -165,7 +169,10 @@ impl Servers {
                 }
                 _ => return Ok((ended, node)),
             }
-            job = ended.job;
+            match ended.job.take() {
+                Some(again) => job = *again,
+                None => return Ok((ended, node)),
+            }
         }
     }
 }
