@@ -1,21 +1,28 @@
 //! Statements that carry many calls.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use idempotency_core::{Claim, Completion, Fence, Lock, StoreError, StoreErrorKind, Timestamp};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Row};
+use sha2::{Digest, Sha256};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Row, SqlStr};
 
-use crate::error::{Operation, lost_a_race};
-use crate::lane::{Call, Carrier};
+use crate::error::{Operation, is_about_a_row, lost_a_race, told};
+use crate::lane::{Call, Carrier, Refused};
 use crate::row::{self, Name, Stored, attributes_text, from_i64, micros, policy_number, to_i64, value_of};
 use crate::sql::Sql;
 use crate::store::now;
 
-/// How long a statement waits that lost against another one.
-const AFTER_A_RACE: Duration = Duration::from_millis(2);
+/// How long a statement waits that lost against another one: at first, and at the longest.
+const AFTER_A_RACE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// How often a statement that carries many calls is tried, before each goes by itself.
+const TOGETHER: u32 = 3;
+
+/// A statement with what is bound to it.
+pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 
 /// The server, and what is said to it.
 #[derive(Debug)]
@@ -28,40 +35,84 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn query(&self, sql: &str) -> Query<'static, Postgres, PgArguments> {
-        // Nothing of a caller's is in it but the names, which were checked.
-        sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(self.persistent)
+    pub(crate) fn query(&self, sql: &SqlStr) -> Statement {
+        sqlx::query(sql.clone()).persistent(self.persistent)
+    }
+
+    /// What a key is locked by while somebody's transaction decides it.
+    pub(crate) fn lock_of(&self, name: &Name) -> i64 {
+        let digest = Sha256::new().chain_update(&self.sql.channel).chain_update([0]).chain_update(&name.key).finalize();
+        digest.iter().take(8).fold(0_i64, |lock, byte| lock << 8 | i64::from(*byte))
     }
 
     /// Runs a statement, and again where it lost against another one: nothing of it was done then.
-    pub(crate) async fn again<T>(
+    pub(crate) async fn again(
         &self,
         operation: &'static str,
-        statement: impl AsyncFn() -> Result<T, sqlx::Error>,
-    ) -> Result<T, StoreError> {
-        self.within(operation, async {
-            loop {
-                match statement().await {
-                    Err(error) if lost_a_race(&error) => tokio::time::sleep(AFTER_A_RACE).await,
-                    outcome => return outcome.during(operation),
-                }
-            }
-        })
-        .await
+        statement: impl Fn() -> Statement + Send,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.tried(operation, u32::MAX, statement).await.map_err(|refused| refused.error)
     }
 
-    /// Ends a call that takes longer than the limit. Its statement may come to its end all the same.
-    pub(crate) async fn within<T>(
+    /// The same, for a statement of which there is one row.
+    pub(crate) async fn one(
         &self,
         operation: &'static str,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_| {
-            let message = format!("Postgres: no answer within {:?}", self.limit);
-            Err(StoreError::new(StoreErrorKind::InDoubt, operation).with_message(message))
-        })
+        statement: impl Fn() -> Statement + Send,
+    ) -> Result<PgRow, StoreError> {
+        let row = self.again(operation, statement).await?.pop();
+        row.ok_or_else(|| StoreError::new(StoreErrorKind::Internal, operation).with_message("Postgres: no row came"))
+    }
+
+    /// Runs a statement up to so many times, and no longer than the limit. Ended then, it may come to its
+    /// end all the same.
+    async fn tried(
+        &self,
+        operation: &'static str,
+        times: u32,
+        statement: impl Fn() -> Statement + Send,
+    ) -> Result<Vec<PgRow>, Refused> {
+        let running = async {
+            let mut pause = AFTER_A_RACE;
+            for _ in 1..times {
+                match self.once(statement()).await {
+                    Err(error) if lost_a_race(&error) => tokio::time::sleep(pause).await,
+                    outcome => return outcome,
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            self.once(statement()).await
+        };
+        match tokio::time::timeout(self.limit, running).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                let alone = lost_a_race(&error) || is_about_a_row(&error);
+                Err(Refused { error: told(operation, error), alone })
+            }
+            Err(_) => {
+                let message = format!("Postgres: no answer within {:?}", self.limit);
+                let error = StoreError::new(StoreErrorKind::InDoubt, operation).with_message(message);
+                Err(Refused { error, alone: false })
+            }
+        }
+    }
+
+    async fn once(&self, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut connection = self.connection().await?;
+        statement.fetch_all(&mut *connection).await
+    }
+
+    /// A connection, or a clear error while there is time left to give it.
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        if let Some(connection) = self.pool.try_acquire() {
+            return Ok(connection);
+        }
+        let most = self.limit - self.limit / 8;
+        tokio::time::timeout(most, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 }
+
+const ACQUIRE: &str = "acquire_lock";
 
 /// An acquisition.
 #[derive(Debug)]
@@ -78,7 +129,7 @@ pub(crate) enum Found {
     /// A row, which may have to be changed.
     Row { stored: Box<Stored>, now: Timestamp, next_fence: Fence },
     /// Somebody's open transaction decides the key.
-    HeldByTransaction { attempt: u32 },
+    HeldByTransaction,
     /// A row that came or went while the statement ran: ask again.
     Gone,
 }
@@ -92,14 +143,12 @@ impl Call for Acquiring {
 }
 
 impl Carrier<Acquiring> for Pool {
-    async fn carry(&self, calls: &[Acquiring]) -> Result<Vec<Found>, StoreError> {
-        const ACQUIRE: &str = "acquire_lock";
+    async fn carry(&self, calls: &[Acquiring]) -> Result<Vec<Found>, Refused> {
         fn all<T>(calls: &[Acquiring], each: impl Fn(&Acquiring) -> T) -> Vec<T> {
             calls.iter().map(each).collect()
         }
-        let rows = self.again(ACQUIRE, async || {
-            let query = self
-                .query(&self.sql.acquire)
+        let statement = || {
+            self.query(&self.sql.acquire)
                 .bind(all(calls, |call| call.name.key.clone()))
                 .bind(all(calls, |call| call.name.long.clone()))
                 .bind(all(calls, |call| call.claim.owner.as_u128().to_be_bytes().to_vec()))
@@ -112,31 +161,29 @@ impl Carrier<Acquiring> for Pool {
                 .bind(all(calls, |call| micros(call.claim.unknown_retention)))
                 .bind(all(calls, |call| call.claim.context.trace_parent().map(ToOwned::to_owned)))
                 .bind(all(calls, |call| call.claim.context.correlation_id().map(ToOwned::to_owned)))
-                .bind(all(calls, |call| attributes_text(&call.claim.attributes)));
-            query.fetch_all(&self.pool).await
-        })
-        .await?;
-            let mut found: Vec<Found> = calls.iter().map(|_| Found::Gone).collect();
-            for row in &rows {
-                let asked: &str = row.try_get("asked").during(ACQUIRE)?;
-                if let Ok(at) = calls.binary_search_by(|call| call.name.key.as_str().cmp(asked)) {
-                    found[at] = read(row)?;
-                }
+                .bind(all(calls, |call| attributes_text(&call.claim.attributes)))
+                .bind(all(calls, |call| self.lock_of(&call.name)))
+        };
+        let rows = self.tried(ACQUIRE, together(calls), statement).await?;
+        let mut found: Vec<Found> = calls.iter().map(|_| Found::Gone).collect();
+        for row in &rows {
+            let asked: &str = row.try_get("a_key").during(ACQUIRE)?;
+            if let Ok(at) = calls.binary_search_by(|call| call.name.key.as_str().cmp(asked)) {
+                found[at] = read(row)?;
             }
-            Ok(found)
+        }
+        Ok(found)
     }
 }
 
 fn read(row: &PgRow) -> Result<Found, StoreError> {
-    const ACQUIRE: &str = "acquire_lock";
     if let Some(fence) = row.try_get::<Option<i64>, _>("new_fence").during(ACQUIRE)? {
         return Ok(Found::New { fence: Fence::new(from_i64(fence)) });
     }
-    let stored = row::read(row).during(ACQUIRE)?;
     if !row.try_get::<bool, _>("free").during(ACQUIRE)? {
-        return Ok(Found::HeldByTransaction { attempt: stored.map_or(1, |stored| stored.record.attempt) });
+        return Ok(Found::HeldByTransaction);
     }
-    match stored {
+    match row::read(row).during(ACQUIRE)? {
         Some(stored) => {
             let next_fence = row.try_get::<Option<i64>, _>("next_fence").during(ACQUIRE)?;
             let next_fence = Fence::new(from_i64(next_fence.unwrap_or_default()));
@@ -165,40 +212,36 @@ impl Call for Completing {
 }
 
 impl Carrier<Completing> for Pool {
-    async fn carry(&self, calls: &[Completing]) -> Result<Vec<bool>, StoreError> {
+    async fn carry(&self, calls: &[Completing]) -> Result<Vec<bool>, Refused> {
         const STORE: &str = "store_result";
-        let rows = self.again(STORE, async || {
+        let statement = || {
             let (mut omitted, mut values) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
             for call in calls {
                 let (why, value) = value_of(&call.result);
                 omitted.push(why);
                 values.push(value);
             }
-            let query = self
-                .query(&self.sql.complete)
+            self.query(&self.sql.complete)
                 .bind(calls.iter().map(|call| call.name.key.clone()).collect::<Vec<_>>())
                 .bind(calls.iter().map(|call| call.lock.owner.as_u128().to_be_bytes().to_vec()).collect::<Vec<_>>())
                 .bind(calls.iter().map(|call| to_i64(call.lock.fence.get())).collect::<Vec<_>>())
                 .bind(omitted)
                 .bind(values)
-                .bind(calls.iter().map(|call| micros(call.retention)).collect::<Vec<_>>());
-            query.fetch_all(&self.pool).await
-        })
-        .await?;
-            let mut done = vec![false; calls.len()];
-            for row in &rows {
-                let key: &str = row.try_get("key").during(STORE)?;
-                if let Ok(at) = calls.binary_search_by(|call| call.name.key.as_str().cmp(key)) {
-                    done[at] = true;
-                }
+                .bind(calls.iter().map(|call| micros(call.retention)).collect::<Vec<_>>())
+        };
+        let rows = self.tried(STORE, together(calls), statement).await?;
+        let mut done = vec![false; calls.len()];
+        for row in &rows {
+            let key: &str = row.try_get("key").during(STORE)?;
+            if let Ok(at) = calls.binary_search_by(|call| call.name.key.as_str().cmp(key)) {
+                done[at] = true;
             }
-            Ok(done)
+        }
+        Ok(done)
     }
 }
 
-/// A shared pool carries, too.
-impl<C: Call, T: Carrier<C>> Carrier<C> for Arc<T> {
-    async fn carry(&self, calls: &[C]) -> Result<Vec<C::Answer>, StoreError> {
-        (**self).carry(calls).await
-    }
+/// How often calls are tried: each by itself, as long as there is time.
+fn together<C>(calls: &[C]) -> u32 {
+    if calls.len() > 1 { TOGETHER } else { u32::MAX }
 }

@@ -38,11 +38,18 @@ pub(crate) fn lost_a_race(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03"))
 }
 
+/// Whether it may be the fault of one of the rows that a statement was about: too much for it, or not to
+/// be read.
+pub(crate) fn is_about_a_row(error: &sqlx::Error) -> bool {
+    // Data exception, program limit, out of shared memory, internal error such as a damaged page.
+    code(error).is_some_and(|code| ["22", "54", "53200", "XX"].iter().any(|class| code.starts_with(class)))
+}
+
 fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(Into::into)
 }
 
-fn told(operation: &'static str, error: sqlx::Error) -> StoreError {
+pub(crate) fn told(operation: &'static str, error: sqlx::Error) -> StoreError {
     let (kind, message) = match &error {
         sqlx::Error::Database(database) => by_code(database.try_downcast_ref::<PgDatabaseError>()),
         sqlx::Error::PoolTimedOut => {

@@ -9,9 +9,9 @@ use crate::error::Operation;
 /// What the server survives, as it is set up at this moment, for this user.
 pub(crate) async fn found(pool: &Pool) -> Result<Guarantees, StoreError> {
     const ASKED: &str = "guarantees";
-    let settings = "SELECT current_setting('synchronous_commit') AS commits, current_setting('fsync') AS fsync, \
+    const SETTINGS: &str = "SELECT current_setting('synchronous_commit') AS commits, current_setting('fsync') AS fsync, \
                     current_setting('synchronous_standby_names') AS standbys, pg_is_in_recovery() AS is_standby";
-    let row = pool.again(ASKED, async || pool.query(settings).fetch_one(&pool.pool).await).await?;
+    let row = pool.one(ASKED, || sqlx::query(SETTINGS).persistent(false)).await?;
     let setting = |name: &str| row.try_get::<String, _>(name).during(ASKED);
     let (commits, fsync, standbys) = (setting("commits")?, setting("fsync")?, setting("standbys")?);
     let mut guarantees = Guarantees::none("postgres");

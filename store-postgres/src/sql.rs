@@ -1,5 +1,9 @@
 //! The statements, and the names in them.
 
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
 /// The server's time in µs since 1970, read anew wherever it stands.
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
@@ -21,15 +25,15 @@ const SETS: &str = "state = $3::text::\"char\", owner = $4, fence = $5, attempt 
 pub(crate) struct Sql {
     /// What waiters listen to.
     pub(crate) channel: String,
-    pub(crate) get: String,
-    pub(crate) acquire: String,
-    pub(crate) complete: String,
-    pub(crate) extend: String,
-    pub(crate) change: String,
-    pub(crate) watch: String,
-    pub(crate) purge: String,
-    pub(crate) stats: String,
-    pub(crate) list: String,
+    pub(crate) get: SqlStr,
+    pub(crate) acquire: SqlStr,
+    pub(crate) complete: SqlStr,
+    pub(crate) extend: SqlStr,
+    pub(crate) change: SqlStr,
+    pub(crate) watch: SqlStr,
+    pub(crate) purge: SqlStr,
+    pub(crate) stats: SqlStr,
+    pub(crate) list: SqlStr,
 }
 
 impl Sql {
@@ -39,90 +43,98 @@ impl Sql {
         let next_fence = format!("nextval('\"{schema}\".\"{table}_fences\"')");
         let channel = format!("{schema}.{table}");
         Self {
-            get: format!(
+            get: text(format!(
                 "SELECT {NOW} AS now, {COLUMNS} FROM (SELECT $1::text AS key) asked LEFT JOIN {t} r ON r.key = asked.key"
-            ),
+            )),
             // A key that somebody's open transaction is about to insert would be waited for; that
             // transaction holds the key's advisory lock. Whoever inserts meanwhile, in a statement of its
             // own, is not seen by this one: then neither part gives a row, and the call is made again.
-            acquire: format!(
-                "WITH asked AS MATERIALIZED (\
-                   SELECT *, pg_try_advisory_xact_lock_shared({LOCK}) AS free FROM unnest($1::text[], $2::text[], \
-                     $3::bytea[], $4::smallint[], $5::bytea[], $6::smallint[], $7::bool[], $8::bigint[], $9::bigint[], \
-                     $10::bigint[], $11::text[], $12::text[], $13::text[]) \
-                   AS a(key, long_key, owner, on_unknown, fingerprint, fingerprint_version, confirmed, lease, retention, \
-                     unknown_retention, trace_parent, correlation_id, attributes)), \
+            // Each key is looked up by the index, whatever the planner knows of a table that grows fast.
+            acquire: text(format!(
+                "WITH clock AS MATERIALIZED (SELECT {NOW} AS now), \
+                 looked AS MATERIALIZED (\
+                   SELECT a.*, clock.now, {COLUMNS}, \
+                     r.key IS NOT NULL OR pg_try_advisory_xact_lock_shared(a_lock) AS free \
+                   FROM clock, unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[], $6::smallint[], \
+                     $7::bool[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], \
+                     $14::bigint[]) \
+                   AS a(a_key, a_long_key, a_owner, a_on_unknown, a_fingerprint, a_fingerprint_version, a_confirmed, \
+                     a_lease, a_retention, a_unknown_retention, a_trace_parent, a_correlation_id, a_attributes, a_lock) \
+                   LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = a_key OFFSET 0) r ON true), \
                  new AS (\
                    INSERT INTO {t} (key, long_key, state, owner, fence, attempt, on_unknown, confirmed, \
                      fingerprint_version, fingerprint, acquired_at, lease_until, completed_at, forgotten_at, retention, \
                      unknown_retention, trace_parent, correlation_id, attributes, look_at) \
-                   SELECT a.key, a.long_key, 'P', a.owner, {next_fence}, 1, a.on_unknown, a.confirmed, \
-                     a.fingerprint_version, a.fingerprint, t.now, t.now + a.lease, 0, \
-                     t.now + a.lease + a.unknown_retention, a.retention, a.unknown_retention, a.trace_parent, \
-                     a.correlation_id, a.attributes::jsonb, t.now + a.retention \
-                   FROM asked a, LATERAL (SELECT {NOW} AS now OFFSET 0) t \
-                   WHERE a.free AND NOT EXISTS (SELECT FROM {t} r WHERE r.key = a.key) \
-                   ORDER BY a.key ON CONFLICT (key) DO NOTHING RETURNING key, fence) \
-                 SELECT a.key AS asked, a.free, new.fence AS new_fence, {NOW} AS now, \
-                   CASE WHEN r.state <> 'C' OR r.forgotten_at <= {NOW} THEN {next_fence} END AS next_fence, {COLUMNS} \
-                 FROM asked a LEFT JOIN new ON new.key = a.key LEFT JOIN {t} r ON r.key = a.key"
-            ),
-            complete: format!(
-                "WITH asked AS MATERIALIZED (\
-                   SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::smallint[], $5::bytea[], $6::bigint[]) \
-                   AS a(key, owner, fence, omitted, value, retention)), \
-                 held AS MATERIALIZED (\
-                   SELECT a.*, r.watched, {NOW} AS now FROM asked a JOIN {t} r ON r.key = a.key \
-                   WHERE r.state = 'P' AND r.owner = a.owner AND r.fence = a.fence \
-                   ORDER BY a.key FOR NO KEY UPDATE OF r SKIP LOCKED), \
+                   SELECT a_key, a_long_key, 'P', a_owner, {next_fence}, 1, a_on_unknown, a_confirmed, \
+                     a_fingerprint_version, a_fingerprint, now, now + a_lease, 0, now + a_lease + a_unknown_retention, \
+                     a_retention, a_unknown_retention, a_trace_parent, a_correlation_id, a_attributes::jsonb, \
+                     now + a_retention \
+                   FROM looked WHERE free AND version IS NULL \
+                   ORDER BY a_key ON CONFLICT (key) DO NOTHING RETURNING key, fence) \
+                 SELECT l.*, new.fence AS new_fence, \
+                   CASE WHEN (l.state = 'C' AND l.forgotten_at > l.now) OR (l.state = 'P' AND l.lease_until > l.now) \
+                     THEN NULL WHEN l.version IS NOT NULL THEN {next_fence} END AS next_fence \
+                 FROM looked l LEFT JOIN new ON new.key = l.a_key"
+            )),
+            // Rows that others are at are left out, and looked at by themselves.
+            complete: text(format!(
+                "WITH held AS MATERIALIZED (\
+                   SELECT a.*, r.key, r.watched, {NOW} AS now \
+                   FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::smallint[], $5::bytea[], $6::bigint[]) \
+                     AS a(a_key, a_owner, a_fence, a_omitted, a_value, a_retention) \
+                   CROSS JOIN LATERAL (SELECT t.key, t.watched FROM {t} t WHERE t.key = a_key AND t.state = 'P' \
+                     AND t.owner = a_owner AND t.fence = a_fence FOR NO KEY UPDATE OF t SKIP LOCKED) r), \
                  done AS (\
-                   UPDATE {t} r SET state = 'C', completed_at = h.now, forgotten_at = h.now + h.retention, \
-                     omitted = h.omitted, value = h.value, prior_attempt = NULL, prior_fence = NULL, \
+                   UPDATE {t} r SET state = 'C', completed_at = h.now, forgotten_at = h.now + h.a_retention, \
+                     omitted = h.a_omitted, value = h.a_value, prior_attempt = NULL, prior_fence = NULL, \
                      prior_ended_at = NULL, prior_told = NULL, prior_forgotten_at = NULL, watched = false \
-                   FROM held h WHERE r.key = h.key AND r.state = 'P' AND r.owner = h.owner AND r.fence = h.fence \
+                   FROM held h WHERE r.key = h.key AND r.state = 'P' AND r.owner = h.a_owner AND r.fence = h.a_fence \
                      AND r.forgotten_at > h.now RETURNING r.key, h.watched AS was_watched) \
                  SELECT key, CASE WHEN was_watched THEN pg_notify('{channel}', key) END FROM done",
-            ),
-            extend: format!(
-                "UPDATE {t} r SET lease_until = t.now + $4, confirmed = true, \
-                   forgotten_at = greatest(t.now + $4 + r.unknown_retention, r.prior_forgotten_at) \
-                 FROM (SELECT {NOW} AS now) t \
-                 WHERE r.key = $1 AND r.state = 'P' AND r.owner = $2 AND r.fence = $3 AND r.forgotten_at > t.now"
-            ),
-            change: format!(
-                "WITH free AS (SELECT pg_try_advisory_xact_lock_shared({LOCK1}) AS free), \
+            )),
+            extend: text(format!(
+                "WITH held AS MATERIALIZED (SELECT key, {NOW} AS now FROM {t} WHERE key = $1 AND state = 'P' \
+                   AND owner = $2 AND fence = $3 FOR NO KEY UPDATE SKIP LOCKED) \
+                 UPDATE {t} r SET lease_until = h.now + $4, confirmed = true, \
+                   forgotten_at = greatest(h.now + $4 + r.unknown_retention, r.prior_forgotten_at) \
+                 FROM held h WHERE r.key = h.key AND r.state = 'P' AND r.owner = $2 AND r.fence = $3 \
+                   AND r.forgotten_at > h.now RETURNING r.key"
+            )),
+            change: text(format!(
+                "WITH free AS (SELECT pg_try_advisory_xact_lock_shared($28) AS free), \
                  changed AS (UPDATE {t} r SET {SETS}, watched = false FROM {t} before \
                    WHERE before.key = r.key AND r.key = $1 AND r.xmin::text = $2 AND (SELECT free FROM free) \
                    RETURNING before.watched AS was_watched), \
                  told AS (SELECT pg_notify('{channel}', $1) FROM changed WHERE was_watched) \
                  SELECT free, (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM told) AS told FROM free"
-            ),
-            watch: format!(
+            )),
+            watch: text(format!(
                 "WITH watched AS (UPDATE {t} SET watched = true WHERE key = $1 AND state = 'P' AND NOT watched) \
                  SELECT FROM {t} WHERE key = $1 AND state = 'P'"
-            ),
-            purge: format!(
+            )),
+            purge: text(format!(
                 "WITH due AS (SELECT key FROM {t} WHERE look_at <= $1 ORDER BY look_at LIMIT $2 \
                    FOR UPDATE SKIP LOCKED), \
                  gone AS (DELETE FROM {t} r USING due WHERE r.key = due.key AND r.forgotten_at <= $1 RETURNING r.key), \
                  later AS (UPDATE {t} r SET look_at = r.forgotten_at FROM due \
                    WHERE r.key = due.key AND r.forgotten_at > $1 RETURNING r.key) \
                  SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM later) AS later"
-            ),
-            stats: format!(
+            )),
+            stats: text(format!(
                 "SELECT state::text AS state, confirmed, lease_until > $1 AS live, prior_attempt IS NOT NULL AS has_prior, \
                    forgotten_at > $1 AS known, count(*) AS count, min(acquired_at) AS oldest \
                  FROM {t} GROUP BY 1, 2, 3, 4, 5"
-            ),
-            list: format!(
+            )),
+            list: text(format!(
                 "SELECT {NOW} AS now, {COLUMNS} FROM {t} r WHERE r.key > $1 AND r.forgotten_at > $2 \
                  ORDER BY r.key LIMIT $3"
-            ),
+            )),
             channel,
         }
     }
 }
 
-/// What a key is locked by while somebody's transaction decides it.
-const LOCK: &str = "hashtextextended(a.key, 0)";
-const LOCK1: &str = "hashtextextended($1, 0)";
+fn text(sql: String) -> SqlStr {
+    // Nothing of a caller's is in it but the names, which were checked.
+    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
+}

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use idempotency_core::{
-    Acquired, Claim, Completion, Effect, Fence, Grant, Guarantees, Held, IdempotencyStore, Key, Lock, Record, Snapshot,
+    Acquired, Claim, Completion, Effect, Grant, Guarantees, Held, IdempotencyStore, Key, Lock, Record, Snapshot,
     State, StoreError, StoreErrorKind, Timestamp, Watch,
     moves::{self, Move},
 };
 use sqlx::postgres::{PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, PgPool, Row};
+use sqlx::{PgPool, Row};
 use tokio::time::Instant;
 
 use crate::carry::{Acquiring, Completing, Found, Pool};
 use crate::config::{Place, PostgresStoreConfig};
-use crate::error::{Operation, lost_a_race};
+use crate::error::Operation;
 use crate::lane::Lane;
 use crate::row::{self, Name, Stored, from_i64, micros, to_i64};
 use crate::sql::Sql;
@@ -23,6 +23,9 @@ use crate::{guarantees, migrations, watch};
 
 /// The largest value that is kept, in bytes.
 const LARGEST_VALUE: usize = 64 * 1024 * 1024;
+
+/// How long a statement waits for a row.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// An idempotency store in Postgres.
 ///
@@ -64,8 +67,8 @@ impl PostgresStore {
         let sql = Sql::new(config.names.schema(), config.names.table());
         let pool = Arc::new(Pool { pool, sql, limit: config.limit, persistent: !config.behind_pooler });
         let shared = Shared {
-            acquiring: Lane::new(pool.clone()),
-            completing: Lane::new(pool.clone()),
+            acquiring: Lane::new(pool.clone(), config.limit),
+            completing: Lane::new(pool.clone(), config.limit),
             watching: watch::Watching::new(pool.clone(), &config),
             pool,
             config,
@@ -82,23 +85,32 @@ fn own_pool(server: &sqlx::postgres::PgConnectOptions, config: &PostgresStoreCon
     } else {
         server = server.options([
             ("statement_timeout", format!("{}ms", config.limit.as_millis())),
+            // Whoever holds a row so long holds up all that travels with it: then each goes by itself.
+            ("lock_timeout", format!("{}ms", LOCK_TIMEOUT.min(config.limit).as_millis())),
             // Every statement is written for it.
-            ("default_transaction_isolation", "read\\ committed".to_owned()),
+            ("default_transaction_isolation", "read committed".to_owned()),
+            // Rows are found by their keys, also while the planner still takes the table for an empty one.
+            ("enable_seqscan", "off".to_owned()),
+            ("enable_hashjoin", "off".to_owned()),
+            ("enable_mergejoin", "off".to_owned()),
         ]);
     }
     PgPoolOptions::new()
         .max_connections(config.connections)
-        .acquire_timeout(config.limit)
+        .acquire_timeout(config.limit - config.limit / 8)
         // It would cost each call a round trip; a broken connection is found out by the call itself.
         .test_before_acquire(false)
         .connect_lazy_with(server)
 }
 
 impl Shared {
-    async fn get(&self, name: &Name, operation: &'static str) -> Result<(Option<Stored>, Timestamp), StoreError> {
+    pub(crate) async fn get(
+        &self,
+        name: &Name,
+        operation: &'static str,
+    ) -> Result<(Option<Stored>, Timestamp), StoreError> {
         let pool = &self.pool;
-        let look = async || pool.query(&pool.sql.get).bind(name.key.clone()).fetch_one(&pool.pool).await;
-        let row = pool.again(operation, look).await?;
+        let row = pool.one(operation, || pool.query(&pool.sql.get).bind(name.key.clone())).await?;
         Ok((row::read(&row).during(operation)?, now(&row, operation)?))
     }
 
@@ -139,11 +151,11 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Changed, StoreError> {
         let pool = &self.pool;
-        let change = async || {
+        let change = || {
             let query = pool.query(&pool.sql.change).bind(name.key.clone()).bind(version.to_owned());
-            row::bind(query, record, look_at(record, now)).fetch_one(&pool.pool).await
+            row::bind(query, record, look_at(record, now)).bind(pool.lock_of(name))
         };
-        let row = pool.again(operation, change).await?;
+        let row = pool.one(operation, change).await?;
         let free: bool = row.try_get("free").during(operation)?;
         let changed: i64 = row.try_get("changed").during(operation)?;
         Ok(match (free, changed) {
@@ -200,13 +212,13 @@ impl IdempotencyStore for PostgresStore {
                     let Stored { record, version } = *stored;
                     let Move { answer, write } = moves::acquire(Some(&record), claim, now, next_fence);
                     let Some(record) = write else { return Ok(answer) };
-                    if self.shared.change(ACQUIRE, &name, &version, &record, now).await? == Changed::Yes {
-                        return Ok(answer);
+                    match self.shared.change(ACQUIRE, &name, &version, &record, now).await? {
+                        Changed::Yes => return Ok(answer),
+                        Changed::No => {}
+                        Changed::HeldByTransaction => return Ok(held_by_transaction(record.attempt)),
                     }
                 }
-                Found::HeldByTransaction { attempt } => {
-                    return Ok(Acquired::InProgress { attempt, remaining: HELD });
-                }
+                Found::HeldByTransaction => return Ok(held_by_transaction(1)),
                 Found::Gone => {}
             }
             if Instant::now() >= deadline {
@@ -217,14 +229,20 @@ impl IdempotencyStore for PostgresStore {
     }
 
     async fn extend_lock(&self, key: &Key, lock: &Lock, lease: Duration) -> Result<Held, StoreError> {
+        const EXTEND: &str = "extend_lock";
         let name = Name::of(key);
         let pool = &self.shared.pool;
-        let extend = async || {
-            let query = pool.query(&pool.sql.extend).bind(name.key.clone()).bind(lock.owner.as_u128().to_be_bytes().to_vec());
-            query.bind(to_i64(lock.fence.get())).bind(micros(lease)).execute(&pool.pool).await
+        let extend = || {
+            let query = pool.query(&pool.sql.extend).bind(name.key.clone());
+            let query = query.bind(lock.owner.as_u128().to_be_bytes().to_vec());
+            query.bind(to_i64(lock.fence.get())).bind(micros(lease))
         };
-        let extended = pool.again("extend_lock", extend);
-        Ok(if extended.await?.rows_affected() == 1 { Held::Held } else { Held::Lost })
+        if !pool.again(EXTEND, extend).await?.is_empty() {
+            return Ok(Held::Held);
+        }
+        // It is not in progress under this lock, or somebody else is at it: looked at by itself.
+        let make = |record: Option<&Record>, now| moves::extend(record, *lock, lease, now);
+        Ok(self.shared.in_two_steps(EXTEND, &name, make).await?.0)
     }
 
     async fn store_result(
@@ -265,5 +283,8 @@ impl IdempotencyStore for PostgresStore {
     }
 }
 
-/// When to come back to a key that somebody's transaction holds: nothing tells how long it will.
-const HELD: Duration = Duration::from_millis(500);
+/// A transaction holds the key, under an attempt that nobody sees before its end. When that is, nothing
+/// tells: come back soon.
+pub(crate) const fn held_by_transaction(attempt: u32) -> Acquired {
+    Acquired::InProgress { attempt, remaining: Duration::from_millis(500) }
+}

@@ -21,8 +21,7 @@ impl Upkeep for PostgresStore {
         let mut purged = Purged::default();
         while purged.removed < limit {
             let batch = i64::try_from(BATCH.min(limit - purged.removed)).unwrap_or(i64::MAX);
-            let purge = async || pool.query(&pool.sql.purge).bind(time(now)).bind(batch).fetch_one(&pool.pool).await;
-            let row = pool.again("purge", purge).await?;
+            let row = pool.one("purge", || pool.query(&pool.sql.purge).bind(time(now)).bind(batch)).await?;
             let count = |column: &str| row.try_get::<i64, _>(column).during("purge").map(from_i64);
             let (gone, later) = (count("gone")?, count("later")?);
             purged.removed += usize::try_from(gone).unwrap_or(usize::MAX);
@@ -37,7 +36,7 @@ impl Upkeep for PostgresStore {
     async fn stats(&self) -> Result<Stats, StoreError> {
         let pool = &self.shared.pool;
         let now = self.shared.now("stats").await?;
-        let count = async || pool.query(&pool.sql.stats).bind(time(now)).fetch_all(&pool.pool).await;
+        let count = || pool.query(&pool.sql.stats).bind(time(now));
         let mut stats = Stats::default();
         for row in pool.again("stats", count).await? {
             let count = from_i64(row.try_get::<i64, _>("count").during("stats")?);
@@ -66,9 +65,7 @@ impl Upkeep for PostgresStore {
         let from = self.shared.now("list").await?;
         let after = after.map(|key| Name::of(key).key).unwrap_or_default();
         let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-        let list = async || {
-            pool.query(&pool.sql.list).bind(after.clone()).bind(time(from)).bind(one_more).fetch_all(&pool.pool).await
-        };
+        let list = || pool.query(&pool.sql.list).bind(after.clone()).bind(time(from)).bind(one_more);
         let mut page = Page::default();
         for row in pool.again("list", list).await? {
             if page.records.len() == limit {

@@ -92,8 +92,8 @@ fn told(watcher: oneshot::Sender<()>) {
 
 /// Marks the row, so that its end is told. An attempt that is over has ended already.
 async fn register(watchers: Arc<Watchers>, pool: Arc<Pool>, name: Name) {
-    let mark = async || pool.query(&pool.sql.watch).bind(name.key.clone()).fetch_optional(&pool.pool).await;
-    if let Ok(None) = pool.again("watch", mark).await {
+    let mark = || pool.query(&pool.sql.watch).bind(name.key.clone());
+    if pool.again("watch", mark).await.is_ok_and(|rows| rows.is_empty()) {
         watchers.wake(&name.key);
     }
 }

@@ -1,0 +1,35 @@
+//! The Postgres store against the contract; one program, so that it links once.
+
+#![allow(clippy::unwrap_used)] // in what the tests share, too
+
+mod support;
+
+use std::str::FromStr;
+
+use idempotency_store_postgres::PostgresStoreConfig;
+use idempotency_store_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use idempotency_testkit::conformance::Subject;
+use idempotency_testkit::servers::Postgres;
+
+/// As it is opened by default.
+async fn own_pool() -> Subject {
+    let url = Postgres::shared().unwrap().url();
+    support::subject(PostgresStoreConfig::from_url(&url).unwrap()).await
+}
+
+/// As if every connection were given away after each transaction.
+async fn behind_pooler() -> Subject {
+    let url = Postgres::shared().unwrap().url();
+    let config = PostgresStoreConfig::from_url(&url).unwrap().behind_transaction_pooler();
+    support::unwatched(support::subject(config).await)
+}
+
+/// A pool of the caller's, on a database that is set to the strictest isolation.
+async fn serializable() -> Subject {
+    let server = PgConnectOptions::from_str(&Postgres::shared().unwrap().url()).unwrap();
+    let server = server.options([("default_transaction_isolation", "serializable")]);
+    let pool = PgPoolOptions::new().max_connections(10).connect_with(server).await.unwrap();
+    support::subject(PostgresStoreConfig::from_pool(pool)).await
+}
+
+idempotency_testkit::conformance!(own_pool, behind_pooler, serializable);
