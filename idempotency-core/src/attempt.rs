@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::key::{DownstreamKey, Key};
 use crate::lease::{Lease, LeaseLost};
-use crate::lock::{Fence, OnUnknown};
+use crate::lock::{Fence, Lock, OnUnknown};
 use crate::moves::Grant;
 use crate::record::Prior;
 
@@ -49,6 +49,13 @@ impl Attempt {
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.grant.map_or(Fence::new(0), |grant| grant.lock.fence)
+    }
+
+    /// The attempt's lock, for stores that give more along with it, such as a transaction; `None` in an
+    /// unprotected run.
+    #[must_use]
+    pub fn lock(&self) -> Option<Lock> {
+        self.grant.map(|grant| grant.lock)
     }
 
     /// The attempt before this one of which nobody knows whether it had its effect.

@@ -178,6 +178,16 @@ pub enum Error {
         /// The store's error.
         source: StoreError,
     },
+    /// The operation ran in a transaction that is not known to be committed; the value it returned is
+    /// gone with it. Where the error is [in doubt](StoreErrorKind::InDoubt), it may have been committed
+    /// all the same; else nothing of it was. Calling again with the same key tells.
+    #[error("{key} ran in a transaction that was not committed: {source}")]
+    Uncommitted {
+        /// The key.
+        key: Key,
+        /// Why not.
+        source: StoreError,
+    },
     /// The runtime shut down under a detached run: it may have been cut off at any point.
     #[error("the runtime shut down while {key} ran")]
     Shutdown {
@@ -196,6 +206,7 @@ impl Error {
             | Self::OutcomeUnknown { key, .. }
             | Self::NotReplayable { key, .. }
             | Self::Store { key, .. }
+            | Self::Uncommitted { key, .. }
             | Self::Shutdown { key } => Some(key),
             Self::Invalid(_) => None,
         }

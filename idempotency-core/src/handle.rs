@@ -206,6 +206,17 @@ impl Idempotency {
         &self.inner.store
     }
 
+    /// A handle with the same settings over another store, which is [drained](Self::drain) with this one:
+    /// for a store's other ways to run, such as in a transaction.
+    #[must_use]
+    pub fn over(&self, store: impl IdempotencyStore) -> Self {
+        let store: Arc<dyn IdempotencyStore> = Arc::new(store);
+        let renewer = Renewer::new(store.clone());
+        let Inner { settings, background, .. } = &*self.inner;
+        let (settings, background) = (settings.clone(), background.clone());
+        Self { inner: Arc::new(Inner { store, settings, renewer, background }) }
+    }
+
     /// Waits until all detached runs, and all that is still to be told to the store, are done; for a
     /// graceful shutdown. Others may begin meanwhile: stop taking requests first.
     ///

@@ -9,6 +9,7 @@ mod migrations;
 mod row;
 mod sql;
 mod store;
+mod transaction;
 mod upkeep;
 mod watch;
 
@@ -17,3 +18,4 @@ pub use migrations::migrations;
 /// The driver: its pools can be given to [`PostgresStoreConfig`].
 pub use sqlx;
 pub use store::PostgresStore;
+pub use transaction::{Transaction, Transactions};

@@ -30,6 +30,9 @@ pub(crate) struct Sql {
     pub(crate) complete: SqlStr,
     pub(crate) extend: SqlStr,
     pub(crate) change: SqlStr,
+    pub(crate) look: SqlStr,
+    pub(crate) keep_known: SqlStr,
+    pub(crate) keep_new: SqlStr,
     pub(crate) watch: SqlStr,
     pub(crate) purge: SqlStr,
     pub(crate) stats: SqlStr,
@@ -107,6 +110,31 @@ impl Sql {
                    RETURNING before.watched AS was_watched), \
                  told AS (SELECT pg_notify('{channel}', $1) FROM changed WHERE was_watched) \
                  SELECT free, (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM told) AS told FROM free"
+            )),
+            // In a transaction that has, or has not, got the key's lock. Only one that is to write needs a
+            // number.
+            look: text(format!(
+                "SELECT l.*, CASE WHEN l.grants THEN {next_fence} END AS next_fence, \
+                   CASE WHEN l.grants THEN txid_current() END AS number \
+                 FROM (SELECT s.now, s.free, {COLUMNS}, s.free AND NOT coalesce(\
+                     (r.state = 'C' AND r.forgotten_at > s.now) OR (r.state = 'P' AND r.lease_until > s.now), false) AS grants \
+                   FROM (SELECT $1::text AS asked, {NOW} AS now, current_setting('idempotency.free')::bool AS free OFFSET 0) s \
+                   LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = s.asked OFFSET 0) r ON true) l"
+            )),
+            keep_known: text(format!(
+                "WITH kept AS (UPDATE {t} r SET {SETS}, watched = false FROM {t} before \
+                   WHERE before.key = r.key AND r.key = $1 AND r.xmin::text = $2 AND txid_current() = $28 \
+                   RETURNING r.key, before.watched AS was_watched) \
+                 SELECT CASE WHEN was_watched THEN pg_notify('{channel}', key) END FROM kept"
+            )),
+            keep_new: text(format!(
+                "INSERT INTO {t} (key, long_key, state, owner, fence, attempt, on_unknown, confirmed, \
+                   fingerprint_version, fingerprint, acquired_at, lease_until, completed_at, forgotten_at, retention, \
+                   unknown_retention, prior_attempt, prior_fence, prior_ended_at, prior_told, prior_forgotten_at, \
+                   trace_parent, correlation_id, attributes, omitted, value, look_at) \
+                 SELECT $1, $2, $3::text::\"char\", $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+                   $19, $20, $21, $22, $23, $24::text::jsonb, $25, $26, $27 WHERE txid_current() = $28 \
+                 ON CONFLICT (key) DO NOTHING RETURNING key"
             )),
             watch: text(format!(
                 "WITH watched AS (UPDATE {t} SET watched = true WHERE key = $1 AND state = 'P' AND NOT watched) \

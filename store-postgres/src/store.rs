@@ -253,12 +253,7 @@ impl IdempotencyStore for PostgresStore {
         retention: Duration,
     ) -> Result<Held, StoreError> {
         const STORE: &str = "store_result";
-        if let Completion::Value(value) = result
-            && value.len() > LARGEST_VALUE
-        {
-            let message = format!("a value of {} bytes; the most are {LARGEST_VALUE}", value.len());
-            return Err(StoreError::new(StoreErrorKind::TooLarge, STORE).with_message(message));
-        }
+        fits(result)?;
         let name = Name::of(key);
         let completing = Completing { name: name.clone(), lock: *lock, result: result.clone(), retention };
         if self.shared.completing.call(STORE, completing).await? {
@@ -280,6 +275,17 @@ impl IdempotencyStore for PostgresStore {
 
     async fn guarantees(&self) -> Result<Guarantees, StoreError> {
         guarantees::found(&self.shared.pool).await
+    }
+}
+
+/// Whether a result can be kept.
+pub(crate) fn fits(result: &Completion) -> Result<(), StoreError> {
+    match result {
+        Completion::Value(value) if value.len() > LARGEST_VALUE => {
+            let message = format!("a value of {} bytes; the most are {LARGEST_VALUE}", value.len());
+            Err(StoreError::new(StoreErrorKind::TooLarge, "store_result").with_message(message))
+        }
+        Completion::Value(_) | Completion::Omitted(_) => Ok(()),
     }
 }
 
