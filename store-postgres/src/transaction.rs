@@ -444,6 +444,8 @@ impl IdempotencyStore for TransactionStore {
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
             let phase = run.phase.clone().lock_owned().await;
+            // Whoever had it before may have taken it away.
+            store.runs().insert(claim.owner, run);
             let mut opening = Opening { store, owner: claim.owner, phase, is_wanted: false };
             let answer = opening.store.clone().acquire(&mut opening.phase, &key, &claim).await;
             let _ = tell.send((answer, opening));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod support;
+mod transactions;
 
 use std::str::FromStr;
 

@@ -1,0 +1,336 @@
+//! Record and rows in one transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind};
+use idempotency_store_postgres::sqlx::{self, Connection, PgPool, Row};
+use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig, Transactions};
+use idempotency_testkit::servers::Postgres;
+use tokio::sync::Notify;
+
+/// How long anything may take that surely comes, on a busy machine.
+const SURELY: Duration = Duration::from_secs(30);
+
+/// A database with a table of the application's.
+struct Shop {
+    pool: PgPool,
+    store: PostgresStore,
+    idempotency: Idempotency,
+    transactions: Transactions,
+}
+
+/// What an application's operation fails with.
+#[derive(Debug)]
+enum Failed {
+    Idempotency(Error),
+    Sql(#[allow(dead_code)] sqlx::Error),
+    Declined,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Idempotency(error)
+    }
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let url = Postgres::shared().unwrap().fresh_database().unwrap();
+        let pool = PgPool::connect(&url).await.unwrap();
+        sqlx::query("CREATE TABLE orders (id text NOT NULL, amount int NOT NULL)").execute(&pool).await.unwrap();
+        let store = PostgresStore::open(PostgresStoreConfig::from_url(&url).unwrap()).await.unwrap();
+        let idempotency = Idempotency::new(store.clone());
+        let transactions = store.transactions(&idempotency);
+        Self { pool, store, idempotency, transactions }
+    }
+
+    async fn orders(&self) -> i64 {
+        sqlx::query("SELECT count(*) FROM orders").fetch_one(&self.pool).await.unwrap().get(0)
+    }
+
+    /// Waits until no connection is in a transaction but the one that asks.
+    async fn is_quiet(&self) {
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND state LIKE 'idle in transaction%'";
+        let begun = Instant::now();
+        while sqlx::query(busy).fetch_one(&self.pool).await.unwrap().get::<i64, _>(0) > 0 {
+            assert!(begun.elapsed() < SURELY, "a connection is left in a transaction");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn order(&self, key: &Key, amount: i32) -> Result<idempotency_core::Outcome<i32>, Failed> {
+        let id = key.to_string();
+        self.transactions
+            .execute_in_transaction(key, move |mut transaction, _| async move {
+                sqlx::query("INSERT INTO orders VALUES ($1, $2)").bind(id).bind(amount).execute(&mut *transaction).await?;
+                Ok(amount)
+            })
+            .await
+    }
+}
+
+fn key(id: &str) -> Key {
+    Key::new("order:create", id).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_and_record_are_committed_together() {
+    let shop = Shop::open().await;
+    let first = shop.order(&key("1"), 19).await.unwrap();
+    assert!(!first.is_replay());
+    let again = shop.order(&key("1"), 20).await.unwrap();
+    assert!(again.is_replay());
+    assert_eq!((*first, *again, shop.orders().await), (19, 19, 1));
+    // And by the other way.
+    let third = shop.idempotency.execute_once(&key("1"), async { Ok::<_, Error>(21) }).await.unwrap();
+    assert!(third.is_replay() && *third == 19);
+    shop.is_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_that_fails_leaves_nothing() {
+    let shop = Shop::open().await;
+    let failed = shop
+        .transactions
+        .execute_in_transaction::<i32, Failed, _, _>(&key("1"), |mut transaction, _| async move {
+            sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+            Err(Failed::Declined)
+        })
+        .await;
+    assert!(matches!(failed, Err(Failed::Declined)));
+    assert_eq!(shop.orders().await, 0);
+    assert!(shop.store.get(&key("1")).await.unwrap().is_none());
+    shop.is_quiet().await;
+    assert_eq!(shop.order(&key("1"), 5).await.unwrap().attempt(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_rolls_back() {
+    let shop = Shop::open().await;
+    let transactions = shop.transactions.clone();
+    let panicked = tokio::spawn(async move {
+        transactions
+            .execute_in_transaction::<i32, Failed, _, _>(&key("1"), |mut transaction, _| async move {
+                sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+                panic!("as told")
+            })
+            .await
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    shop.is_quiet().await;
+    assert_eq!(shop.order(&key("1"), 5).await.unwrap().attempt(), 1);
+    assert_eq!(shop.orders().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplicate_is_told_at_once_while_it_runs() {
+    let shop = Arc::new(Shop::open().await);
+    let (runs, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let run = tokio::spawn({
+        let (shop, runs, goes_on) = (shop.clone(), runs.clone(), goes_on.clone());
+        async move {
+            let operation = move |mut transaction: idempotency_store_postgres::Transaction, _| async move {
+                sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+                runs.notify_one();
+                goes_on.notified().await;
+                Ok::<_, Failed>(7)
+            };
+            shop.transactions.execute_in_transaction(&key("1"), operation).await
+        }
+    });
+    runs.notified().await;
+    let begun = Instant::now();
+    let in_transaction = shop.order(&key("1"), 8).await;
+    assert!(matches!(in_transaction, Err(Failed::Idempotency(Error::InProgress { .. }))), "{in_transaction:?}");
+    // With neighbours, that are not held up.
+    let (one, two, three) = (key("0"), key("1"), key("2"));
+    let others = tokio::join!(
+        shop.idempotency.execute_once(&one, async { Ok::<_, Error>(9) }),
+        shop.idempotency.execute_once(&two, async { Ok::<_, Error>(9) }),
+        shop.idempotency.execute_once(&three, async { Ok::<_, Error>(9) }),
+    );
+    assert!(others.0.is_ok() && others.2.is_ok());
+    assert!(matches!(others.1, Err(Error::InProgress { .. })), "{:?}", others.1);
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    // One that waits gets the value, when it comes.
+    let waits = tokio::spawn({
+        let shop = shop.clone();
+        let transactions = shop.transactions.clone().waiting(SURELY);
+        async move {
+            transactions.execute_in_transaction(&key("1"), |_, _| async { Ok::<_, Failed>(8) }).await.map(|value| *value)
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    goes_on.notify_one();
+    assert_eq!(*run.await.unwrap().unwrap(), 7);
+    assert_eq!(waits.await.unwrap().unwrap(), 7);
+    assert_eq!(shop.orders().await, 1);
+    shop.is_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_one_runs() {
+    let shop = Arc::new(Shop::open().await);
+    for round in 0..20 {
+        let calls = (0..16).map(|n| {
+            let shop = shop.clone();
+            tokio::spawn(async move {
+                let key = key(&round.to_string());
+                if n % 2 == 0 {
+                    shop.order(&key, n).await.map(|value| value.is_replay())
+                } else {
+                    let transactions = shop.transactions.clone().waiting(SURELY);
+                    let outcome = transactions.execute_in_transaction(&key, move |mut transaction, _| async move {
+                        sqlx::query("INSERT INTO orders VALUES ('x', 1)").execute(&mut *transaction).await?;
+                        Ok::<_, Failed>(n)
+                    });
+                    outcome.await.map(|value| value.is_replay())
+                }
+            })
+        });
+        let mut ran = 0;
+        for call in calls.collect::<Vec<_>>() {
+            match call.await.unwrap() {
+                Ok(is_replay) => ran += u32::from(!is_replay),
+                Err(Failed::Idempotency(Error::InProgress { .. })) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(ran, 1);
+        assert_eq!(shop.orders().await, i64::from(round) + 1);
+    }
+    shop.is_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_goes_away_leaves_no_connection_in_a_transaction() {
+    let shop = Shop::open().await;
+    for round in 0..60_u64 {
+        let key = key(&round.to_string());
+        let order = shop.order(&key, 1);
+        let _ = tokio::time::timeout(Duration::from_micros(round * 100), order).await;
+    }
+    // Each goes on to its end, or never began.
+    shop.idempotency.drain(SURELY).await.unwrap();
+    shop.is_quiet().await;
+    let completed: i64 = sqlx::query("SELECT count(*) FROM idempotency.records WHERE state = 'C'")
+        .fetch_one(&shop.pool)
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(shop.orders().await, completed);
+    for round in 0..60 {
+        let _ = shop.order(&key(&round.to_string()), 1).await.unwrap();
+    }
+    assert_eq!(shop.orders().await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_attempt_is_taken_over_and_told_of() {
+    let shop = Shop::open().await;
+    let claim = Claim { lease: Duration::from_millis(50), ..Claim::new(key("1").fingerprint()) };
+    shop.store.acquire_lock(&key("1"), &claim).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let outcome = shop
+        .transactions
+        .execute_in_transaction(&key("1"), |_, attempt| async move { Ok::<_, Failed>(attempt.prior().unwrap().attempt) })
+        .await
+        .unwrap();
+    assert_eq!((*outcome, outcome.attempt()), (1, 2));
+    assert!(shop.order(&key("1"), 1).await.is_err(), "another type");
+    assert_eq!(shop.orders().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_late_attempt_before_it_stored_stands() {
+    let shop = Shop::open().await;
+    let claim = Claim { lease: Duration::from_millis(50), ..Claim::new(key("1").fingerprint()) };
+    let store = shop.store.clone();
+    let acquired = store.acquire_lock(&key("1"), &claim).await.unwrap();
+    let idempotency_core::Acquired::Acquired(grant) = acquired else { panic!("{acquired:?}") };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let outcome = shop
+        .transactions
+        .execute_in_transaction(&key("1"), move |mut transaction, _| async move {
+            sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+            let value = idempotency_core::Completion::Omitted(idempotency_core::Omitted::ByChoice);
+            let held = store.store_result(&key("1"), &grant.lock, &value, SURELY).await;
+            assert!(matches!(held, Ok(idempotency_core::Held::Held)), "{held:?}");
+            Ok::<_, Failed>(7)
+        })
+        .await;
+    let Err(Failed::Idempotency(Error::Uncommitted { source, .. })) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(source.kind(), StoreErrorKind::Unavailable);
+    assert_eq!(shop.orders().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_is_ended_or_broken_is_not_committed() {
+    let shop = Shop::open().await;
+    for (id, statement) in [
+        ("error", "SELECT 1 / 0"),
+        ("rolled back", "ROLLBACK"),
+        ("begun anew", "COMMIT; BEGIN"),
+        ("cut off", "SELECT pg_terminate_backend(pg_backend_pid())"),
+    ] {
+        let outcome = shop
+            .transactions
+            .execute_in_transaction(&key(id), move |mut transaction, _| async move {
+                let _ = sqlx::raw_sql(statement).execute(&mut *transaction).await;
+                Ok::<_, Failed>(7)
+            })
+            .await;
+        let Err(Failed::Idempotency(Error::Uncommitted { source, .. })) = outcome else { panic!("{id}: {outcome:?}") };
+        assert!(source.is_passing() || id != "cut off", "{source}");
+        assert!(shop.store.get(&key(id)).await.unwrap().is_none(), "{id}");
+        assert_eq!(shop.order(&key(id), 1).await.unwrap().attempt(), 1, "{id}");
+    }
+    shop.is_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn savepoints_are_the_operations_own() {
+    let shop = Shop::open().await;
+    let outcome = shop
+        .transactions
+        .execute_in_transaction(&key("1"), |mut transaction, _| async move {
+            let mut inner = transaction.begin().await?;
+            sqlx::query("INSERT INTO orders VALUES ('given up', 1)").execute(&mut *inner).await?;
+            inner.rollback().await?;
+            let mut inner = transaction.begin().await?;
+            sqlx::query("INSERT INTO orders VALUES ('kept', 1)").execute(&mut *inner).await?;
+            inner.commit().await?;
+            Ok::<_, Failed>(1)
+        })
+        .await
+        .unwrap();
+    assert!(!outcome.is_replay());
+    assert_eq!(shop.orders().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_constraint_that_is_checked_at_the_end_rolls_both_back() {
+    let shop = Shop::open().await;
+    let unique = "ALTER TABLE orders ADD CONSTRAINT once UNIQUE (id) DEFERRABLE INITIALLY DEFERRED";
+    sqlx::query(unique).execute(&shop.pool).await.unwrap();
+    let outcome = shop
+        .transactions
+        .execute_in_transaction(&key("1"), |mut transaction, _| async move {
+            let twice = "INSERT INTO orders VALUES ('1', 1), ('1', 1)";
+            sqlx::query(twice).execute(&mut *transaction).await?;
+            Ok::<_, Failed>(1)
+        })
+        .await;
+    assert!(matches!(outcome, Err(Failed::Idempotency(Error::Uncommitted { .. }))), "{outcome:?}");
+    assert_eq!(shop.orders().await, 0);
+    assert!(shop.store.get(&key("1")).await.unwrap().is_none());
+    shop.is_quiet().await;
+}
