@@ -6,6 +6,7 @@
 mod measure;
 mod memory;
 mod ours;
+mod postgres;
 mod redis;
 mod sled;
 mod value;
@@ -39,6 +40,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     println!("{}", Report::HEAD);
     let server = redis::Server::default();
+    let database = postgres::Server::default();
     for tasks in [1, 64, 256] {
         let mut tell = |report: Report| -> std::io::Result<()> {
             println!("{report}");
@@ -50,6 +52,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             sled::run(&runtime, tasks, &filter, &mut tell)?;
         }
         server.run(&runtime, tasks, &filter, &mut tell)?;
+        database.run(&runtime, tasks, &filter, &mut tell)?;
     }
     redis::memory(&runtime, &filter)?;
     Ok(())

@@ -1,0 +1,19 @@
+//! Transactions of processes that are killed, and on servers that are.
+//!
+//! This program is its own harness: run with `--role NAME` it plays another process's part. There
+//! are no ignored tests, and none that passes where it could not do its work.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // in what the tests share, too
+
+mod kills;
+mod runner;
+
+use std::process::ExitCode;
+
+use runner::Program;
+
+fn main() -> ExitCode {
+    let mut program = Program::default();
+    kills::add_to(&mut program);
+    program.run()
+}

@@ -1,0 +1,111 @@
+//! Runs tests as libtest does, and roles.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+const ROLE: &str = "--role";
+/// libtest's options that take a value of their own.
+const WITH_VALUE: [&str; 7] =
+    ["--test-threads", "--logfile", "--color", "--format", "--shuffle-seed", "--report-time", "-Z"];
+
+/// Another process's part, with what it is to do.
+type Role = fn(&[String]);
+
+/// The tests and roles of this program.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    tests: Vec<(String, fn())>,
+    roles: Vec<(&'static str, Role)>,
+}
+
+/// This program again, in a role. Its arguments follow.
+pub(crate) fn role(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([ROLE, name]);
+    command
+}
+
+/// What was asked for on the command line.
+#[derive(Debug, Default)]
+struct Asked {
+    filters: Vec<String>,
+    skipped: Vec<String>,
+    exact: bool,
+    list: bool,
+    only_ignored: bool,
+}
+
+impl Asked {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Self {
+        let mut asked = Self::default();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--exact" => asked.exact = true,
+                "--list" => asked.list = true,
+                "--ignored" => asked.only_ignored = true,
+                "--skip" => asked.skipped.extend(arguments.next()),
+                other if WITH_VALUE.contains(&other) => drop(arguments.next()),
+                other if other.starts_with('-') => {}
+                _ => asked.filters.push(argument),
+            }
+        }
+        asked
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let fits = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        !self.only_ignored
+            && (self.filters.is_empty() || self.filters.iter().any(fits))
+            && !self.skipped.iter().any(fits)
+    }
+}
+
+impl Program {
+    pub(crate) fn test(&mut self, name: impl Into<String>, test: fn()) {
+        self.tests.push((name.into(), test));
+    }
+
+    pub(crate) fn role(&mut self, name: &'static str, role: Role) {
+        self.roles.push((name, role));
+    }
+
+    pub(crate) fn run(self) -> ExitCode {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        if let [flag, name, rest @ ..] = &arguments[..]
+            && flag == ROLE
+        {
+            let (_, role) = self.roles.iter().find(|(role, _)| role == name).expect("a role of this program");
+            role(rest);
+            return ExitCode::SUCCESS;
+        }
+        let asked = Asked::read(arguments.into_iter());
+        let (wanted, others): (Vec<_>, Vec<_>) = self.tests.iter().partition(|(name, _)| asked.wants(name));
+        if asked.list {
+            wanted.iter().for_each(|(name, _)| println!("{name}: test"));
+            return ExitCode::SUCCESS;
+        }
+        println!("\nrunning {} tests", wanted.len());
+        let begun = Instant::now();
+        let mut failed = Vec::new();
+        for (name, test) in &wanted {
+            // Any message of the panic is already on stderr.
+            let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+            println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+            failed.extend((!passed).then_some(name));
+        }
+        if !failed.is_empty() {
+            println!("\nfailures:");
+            failed.iter().for_each(|name| println!("    {name}"));
+        }
+        println!(
+            "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+            if failed.is_empty() { "ok" } else { "FAILED" },
+            wanted.len() - failed.len(),
+            failed.len(),
+            others.len(),
+            begun.elapsed().as_secs_f64()
+        );
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    }
+}
