@@ -1,10 +1,24 @@
 //! What the server is, as it says itself.
 
-use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError};
+use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError, StoreErrorKind};
 use sqlx::Row;
 
 use crate::carry::Pool;
 use crate::error::Operation;
+
+/// A standby, or what is set to be read-only, is told at once, and not by the first call.
+pub(crate) async fn takes_writes(pool: &Pool) -> Result<(), StoreError> {
+    const READ_ONLY: &str = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only";
+    let row = match pool.one("open", || sqlx::query(READ_ONLY).persistent(false)).await {
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => return Err(pool.why_not(error).await),
+        row => row?,
+    };
+    if row.try_get::<bool, _>("read_only").during("open")? {
+        let message = "Postgres: this server is a standby or read-only: name the primary";
+        return Err(StoreError::new(StoreErrorKind::Unavailable, "open").with_message(message));
+    }
+    Ok(())
+}
 
 /// What the server survives, as it is set up at this moment, for this user.
 pub(crate) async fn found(pool: &Pool) -> Result<Guarantees, StoreError> {

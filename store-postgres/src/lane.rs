@@ -14,8 +14,11 @@ use crate::row::Name;
 
 /// The most calls in one statement.
 const MOST: usize = 256;
-/// How many statements of one kind are under way at once.
+/// How many statements of one kind are under way at once: while few wait, and where this many do. A
+/// statement waits for the disk; whoever waits for it to end before he goes out, waits for the disk twice.
 const AT_ONCE: u32 = 2;
+const AT_MOST: u32 = 4;
+const MANY: usize = 16;
 
 /// A call, for one key.
 pub(crate) trait Call: Send + Sync + 'static {
@@ -108,6 +111,11 @@ impl<C: Call, T: Carrier<C>> Lane<C, T> {
         }
         let (answer, answered) = oneshot::channel();
         state.waiting.push((call, answer));
+        if state.waiting.len() >= MANY && state.under_way < AT_MOST {
+            state.under_way += 1;
+            drop(state);
+            tokio::spawn(Driver { lane: self.clone(), has_left: false }.drive());
+        }
         Begun::Waits(answered)
     }
 
@@ -221,10 +229,10 @@ impl<C: Call, T: Carrier<C>> Driver<C, T> {
         }
     }
 
-    /// Leaves where nobody waits: one step, so that nobody comes in between.
+    /// Leaves where nobody waits, or where others suffice: one step, so that nobody comes in between.
     fn leaves(&mut self) -> bool {
         let mut state = self.lane.state();
-        if state.waiting.is_empty() {
+        if state.waiting.is_empty() || (state.under_way > AT_ONCE && state.waiting.len() < MANY) {
             state.leave();
             self.has_left = true;
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use idempotency_core::StoreError;
+use idempotency_core::{StoreError, StoreErrorKind};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, PgPool, Row, SqlSafeStr};
 
@@ -36,16 +36,8 @@ fn bookkeeping(names: &Names) -> String {
 
 /// Makes what is missing. Many may do so at once: one does, and the others wait.
 pub(crate) async fn run(pool: &PgPool, names: &Names) -> Result<(), StoreError> {
-    let found = found(pool, names).await?;
-    match found {
-        Found::Newer(version) => {
-            return Err(misconfigured(format!(
-                "the table {}.{} is of version {version}, and this program knows only {NEWEST}: it is older than the one \
-                 that made it",
-                names.schema(),
-                names.table()
-            )));
-        }
+    match found(pool, names).await? {
+        Found::Newer(version) => return Err(newer(version, names)),
         Found::Current => return Ok(()),
         Found::Nothing | Found::Older => {}
     }
@@ -64,12 +56,33 @@ pub(crate) async fn run(pool: &PgPool, names: &Names) -> Result<(), StoreError> 
     .map_err(|error| {
         let message = format!(
             "the table {}.{} is missing or old, and could not be made; give its user the right, or run the SQL that \
-             `migrations` prints",
+             `migrations` prints: {error}",
             names.schema(),
             names.table()
         );
         StoreError::new(error.kind(), "open").with_message(message).with_source(error)
     })
+}
+
+/// The table, which others made, is not of a version that this code does not know. Whether it is there at
+/// all is found out by its first use.
+pub(crate) async fn is_not_newer(pool: &PgPool, names: &Names) -> Result<(), StoreError> {
+    match found(pool, names).await {
+        Ok(Found::Newer(version)) => Err(newer(version, names)),
+        // The bookkeeping need not be shown to everybody.
+        Ok(Found::Nothing | Found::Older | Found::Current) => Ok(()),
+        Err(error) if error.kind() == StoreErrorKind::Misconfigured => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn newer(version: i64, names: &Names) -> StoreError {
+    misconfigured(format!(
+        "the table {}.{} is of version {version}, and this program knows only {NEWEST}: it is older than the one that \
+         made it",
+        names.schema(),
+        names.table()
+    ))
 }
 
 enum Found {

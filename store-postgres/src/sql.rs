@@ -27,7 +27,9 @@ pub(crate) struct Sql {
     pub(crate) channel: String,
     pub(crate) get: SqlStr,
     pub(crate) acquire: SqlStr,
+    pub(crate) acquire_one: SqlStr,
     pub(crate) complete: SqlStr,
+    pub(crate) complete_one: SqlStr,
     pub(crate) extend: SqlStr,
     pub(crate) change: SqlStr,
     pub(crate) look: SqlStr,
@@ -78,6 +80,34 @@ impl Sql {
                    CASE WHEN (l.state = 'C' AND l.forgotten_at > l.now) OR (l.state = 'P' AND l.lease_until > l.now) \
                      THEN NULL WHEN l.version IS NOT NULL THEN {next_fence} END AS next_fence \
                  FROM looked l LEFT JOIN new ON new.key = l.a_key"
+            )),
+            // The same for one key.
+            acquire_one: text(format!(
+                "WITH looked AS MATERIALIZED (\
+                   SELECT c.now, {COLUMNS}, r.key IS NOT NULL OR pg_try_advisory_xact_lock_shared($14) AS free \
+                   FROM (SELECT {NOW} AS now OFFSET 0) c \
+                   LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = $1 OFFSET 0) r ON true), \
+                 new AS (\
+                   INSERT INTO {t} (key, long_key, state, owner, fence, attempt, on_unknown, confirmed, \
+                     fingerprint_version, fingerprint, acquired_at, lease_until, completed_at, forgotten_at, retention, \
+                     unknown_retention, trace_parent, correlation_id, attributes, look_at) \
+                   SELECT $1, $2, 'P', $3, {next_fence}, 1, $4, $7, $6, $5, now, now + $8, 0, now + $8 + $10, $9, $10, \
+                     $11, $12, $13::text::jsonb, now + $9 \
+                   FROM looked WHERE free AND version IS NULL ON CONFLICT (key) DO NOTHING RETURNING fence) \
+                 SELECT $1 AS a_key, l.*, new.fence AS new_fence, \
+                   CASE WHEN (l.state = 'C' AND l.forgotten_at > l.now) OR (l.state = 'P' AND l.lease_until > l.now) \
+                     THEN NULL WHEN l.version IS NOT NULL THEN {next_fence} END AS next_fence \
+                 FROM looked l LEFT JOIN new ON true"
+            )),
+            // Where somebody waits to be told, it is done by a move in two steps.
+            complete_one: text(format!(
+                "UPDATE {t} r SET state = 'C', completed_at = h.now, forgotten_at = h.now + $6, omitted = $4, \
+                   value = $5, prior_attempt = NULL, prior_fence = NULL, prior_ended_at = NULL, prior_told = NULL, \
+                   prior_forgotten_at = NULL \
+                 FROM (SELECT t.key, {NOW} AS now FROM {t} t WHERE t.key = $1 AND t.state = 'P' AND t.owner = $2 \
+                   AND t.fence = $3 AND NOT t.watched FOR NO KEY UPDATE OF t SKIP LOCKED) h \
+                 WHERE r.key = h.key AND r.state = 'P' AND r.owner = $2 AND r.fence = $3 AND NOT r.watched \
+                   AND r.forgotten_at > h.now RETURNING r.key"
             )),
             // Rows that others are at are left out, and looked at by themselves.
             complete: text(format!(

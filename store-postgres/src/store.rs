@@ -61,11 +61,14 @@ impl PostgresStore {
             Place::Pool(pool) => pool.clone(),
             Place::Server(server) => own_pool(server, &config),
         };
-        if config.makes_tables {
-            migrations::run(&pool, &config.names).await?;
-        }
         let sql = Sql::new(config.names.schema(), config.names.table());
         let pool = Arc::new(Pool { pool, sql, limit: config.limit, persistent: !config.behind_pooler });
+        guarantees::takes_writes(&pool).await?;
+        if config.makes_tables {
+            migrations::run(&pool.pool, &config.names).await?;
+        } else {
+            migrations::is_not_newer(&pool.pool, &config.names).await?;
+        }
         let shared = Shared {
             acquiring: Lane::new(pool.clone(), config.limit),
             completing: Lane::new(pool.clone(), config.limit),
@@ -89,6 +92,8 @@ fn own_pool(server: &sqlx::postgres::PgConnectOptions, config: &PostgresStoreCon
             ("lock_timeout", format!("{}ms", LOCK_TIMEOUT.min(config.limit).as_millis())),
             // Every statement is written for it.
             ("default_transaction_isolation", "read committed".to_owned()),
+            // What a statement carries does not change how it is best carried out; planning it costs more.
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
             // Rows are found by their keys, also while the planner still takes the table for an empty one.
             ("enable_seqscan", "off".to_owned()),
             ("enable_hashjoin", "off".to_owned()),
@@ -219,6 +224,7 @@ impl IdempotencyStore for PostgresStore {
                     }
                 }
                 Found::HeldByTransaction => return Ok(held_by_transaction(1)),
+                Found::Unreadable(error) => return Err(error),
                 Found::Gone => {}
             }
             if Instant::now() >= deadline {

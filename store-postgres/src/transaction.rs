@@ -35,6 +35,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// What the store's own pool sets for its own statements is not meant for the caller's.
 const UNSET: &str = "; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; \
+                     SET LOCAL plan_cache_mode = auto; \
                      SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on";
 
 impl PostgresStore {
