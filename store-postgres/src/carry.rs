@@ -7,13 +7,14 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sha2::{Digest, Sha256};
 use sqlx::pool::PoolConnection;
+use tokio::time::{Instant, sleep, timeout_at};
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlStr};
 
 use crate::error::{Operation, is_about_a_row, lost_a_race, told};
 use crate::lane::{Call, Carrier, Refused};
 use crate::row::{self, Name, Stored, attributes_text, from_i64, micros, policy_number, to_i64, value_of};
 use crate::sql::Sql;
-use crate::store::now;
+use crate::store::{now, only};
 
 /// How long a statement waits that lost against another one: at first, and at the longest.
 const AFTER_A_RACE: Duration = Duration::from_millis(1);
@@ -45,13 +46,28 @@ impl Pool {
         digest.iter().take(8).fold(0_i64, |lock, byte| lock << 8 | i64::from(*byte))
     }
 
+    /// When a call that begins now must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.limit
+    }
+
     /// Runs a statement, and again where it lost against another one: nothing of it was done then.
     pub(crate) async fn again(
         &self,
         operation: &'static str,
         statement: impl Fn() -> Statement + Send,
     ) -> Result<Vec<PgRow>, StoreError> {
-        self.tried(operation, u32::MAX, statement).await.map_err(|refused| refused.error)
+        self.until(self.deadline(), operation, statement).await
+    }
+
+    /// The same, within a call that has begun already.
+    pub(crate) async fn until(
+        &self,
+        deadline: Instant,
+        operation: &'static str,
+        statement: impl Fn() -> Statement + Send,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.tried(operation, deadline, u32::MAX, statement).await.map_err(|refused| refused.error)
     }
 
     /// The same, for a statement of which there is one row.
@@ -60,8 +76,7 @@ impl Pool {
         operation: &'static str,
         statement: impl Fn() -> Statement + Send,
     ) -> Result<PgRow, StoreError> {
-        let row = self.again(operation, statement).await?.pop();
-        row.ok_or_else(|| StoreError::new(StoreErrorKind::Internal, operation).with_message("Postgres: no row came"))
+        only(self.again(operation, statement).await?, operation)
     }
 
     /// Runs a statement up to so many times, and no longer than the limit. Ended then, it may come to its
@@ -69,31 +84,31 @@ impl Pool {
     async fn tried(
         &self,
         operation: &'static str,
+        deadline: Instant,
         times: u32,
         statement: impl Fn() -> Statement + Send,
     ) -> Result<Vec<PgRow>, Refused> {
-        let running = async {
-            let mut pause = AFTER_A_RACE;
-            for _ in 1..times {
-                match self.once(statement()).await {
-                    Err(error) if lost_a_race(&error) => tokio::time::sleep(pause).await,
-                    outcome => return outcome,
+        let mut pause = AFTER_A_RACE;
+        let mut tries = 0;
+        loop {
+            let failed = match timeout_at(deadline, self.once(statement())).await {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    let message = format!("Postgres: no answer within {:?}", self.limit);
+                    let error = StoreError::new(StoreErrorKind::InDoubt, operation).with_message(message);
+                    return Err(Refused { error, alone: false });
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+            };
+            let lost = lost_a_race(&failed);
+            tries += 1;
+            // Not so late that the last try would be cut off, of which nobody knows what it did.
+            if !lost || tries >= times || Instant::now() + self.limit / 4 >= deadline {
+                let alone = lost || is_about_a_row(&failed);
+                return Err(Refused { error: told(operation, failed), alone });
             }
-            self.once(statement()).await
-        };
-        match tokio::time::timeout(self.limit, running).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => {
-                let alone = lost_a_race(&error) || is_about_a_row(&error);
-                Err(Refused { error: told(operation, error), alone })
-            }
-            Err(_) => {
-                let message = format!("Postgres: no answer within {:?}", self.limit);
-                let error = StoreError::new(StoreErrorKind::InDoubt, operation).with_message(message);
-                Err(Refused { error, alone: false })
-            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -194,7 +209,7 @@ impl Carrier<Acquiring> for Pool {
                 .bind(all(calls, |call| attributes_text(&call.claim.attributes)))
                 .bind(all(calls, |call| self.lock_of(&call.name)))
         };
-        let rows = self.tried(ACQUIRE, together(calls), statement).await?;
+        let rows = self.tried(ACQUIRE, self.deadline(), together(calls), statement).await?;
         let mut found: Vec<Found> = calls.iter().map(|_| Found::Gone).collect();
         for row in &rows {
             let asked: &str = row.try_get("a_key").during(ACQUIRE)?;
@@ -271,7 +286,7 @@ impl Carrier<Completing> for Pool {
                 .bind(values)
                 .bind(calls.iter().map(|call| micros(call.retention)).collect::<Vec<_>>())
         };
-        let rows = self.tried(STORE, together(calls), statement).await?;
+        let rows = self.tried(STORE, self.deadline(), together(calls), statement).await?;
         let mut done = vec![false; calls.len()];
         for row in &rows {
             let key: &str = row.try_get("key").during(STORE)?;

@@ -76,7 +76,7 @@ impl PostgresStore {
             pool,
             config,
         };
-        shared.get(&Name { key: "#".into(), long: None }, "open").await?;
+        shared.get(&Name { key: "#".into(), long: None }, "open", shared.pool.deadline()).await?;
         Ok(Self { shared: Arc::new(shared) })
     }
 }
@@ -113,9 +113,11 @@ impl Shared {
         &self,
         name: &Name,
         operation: &'static str,
+        deadline: Instant,
     ) -> Result<(Option<Stored>, Timestamp), StoreError> {
         let pool = &self.pool;
-        let row = pool.one(operation, || pool.query(&pool.sql.get).bind(name.key.clone())).await?;
+        let rows = pool.until(deadline, operation, || pool.query(&pool.sql.get).bind(name.key.clone())).await?;
+        let row = only(rows, operation)?;
         Ok((row::read(&row).during(operation)?, now(&row, operation)?))
     }
 
@@ -124,19 +126,19 @@ impl Shared {
         &self,
         operation: &'static str,
         name: &Name,
+        deadline: Instant,
         make: impl Fn(Option<&Record>, Timestamp) -> Move<A> + Send + Sync,
-    ) -> Result<(A, Option<Record>), StoreError> {
-        let deadline = Instant::now() + self.config.limit;
+    ) -> Result<A, StoreError> {
         loop {
-            let (stored, now) = self.get(name, operation).await?;
+            let (stored, now) = self.get(name, operation, deadline).await?;
             let Move { answer, write } = make(stored.as_ref().map(|stored| &stored.record), now);
-            let Some(record) = write else { return Ok((answer, None)) };
+            let Some(record) = write else { return Ok(answer) };
             let Some(stored) = stored else {
                 return Err(StoreError::new(StoreErrorKind::Internal, operation)
                     .with_message("a row that is not there is to be changed"));
             };
-            match self.change(operation, name, &stored.version, &record, now).await? {
-                Changed::Yes => return Ok((answer, Some(record))),
+            match self.change(operation, name, deadline, &stored.version, &record, now).await? {
+                Changed::Yes => return Ok(answer),
                 Changed::No => {}
                 Changed::HeldByTransaction => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -151,6 +153,7 @@ impl Shared {
         &self,
         operation: &'static str,
         name: &Name,
+        deadline: Instant,
         version: &str,
         record: &Record,
         now: Timestamp,
@@ -160,7 +163,7 @@ impl Shared {
             let query = pool.query(&pool.sql.change).bind(name.key.clone()).bind(version.to_owned());
             row::bind(query, record, look_at(record, now)).bind(pool.lock_of(name))
         };
-        let row = pool.one(operation, change).await?;
+        let row = only(pool.until(deadline, operation, change).await?, operation)?;
         let free: bool = row.try_get("free").during(operation)?;
         let changed: i64 = row.try_get("changed").during(operation)?;
         Ok(match (free, changed) {
@@ -169,6 +172,11 @@ impl Shared {
             (false, _) => Changed::HeldByTransaction,
         })
     }
+}
+
+pub(crate) fn only(mut rows: Vec<PgRow>, operation: &'static str) -> Result<PgRow, StoreError> {
+    let missing = || StoreError::new(StoreErrorKind::Internal, operation).with_message("Postgres: no row came");
+    rows.pop().ok_or_else(missing)
 }
 
 /// Whether a row was changed.
@@ -197,7 +205,7 @@ pub(crate) fn now(row: &PgRow, operation: &'static str) -> Result<Timestamp, Sto
 #[async_trait]
 impl IdempotencyStore for PostgresStore {
     async fn get(&self, key: &Key) -> Result<Option<Snapshot>, StoreError> {
-        let (stored, now) = self.shared.get(&Name::of(key), "get").await?;
+        let (stored, now) = self.shared.get(&Name::of(key), "get", self.shared.pool.deadline()).await?;
         let record = stored.map(|stored| stored.record);
         Ok(moves::read(record.as_ref(), now).cloned().map(|record| Snapshot { record, now }))
     }
@@ -205,7 +213,7 @@ impl IdempotencyStore for PostgresStore {
     async fn acquire_lock(&self, key: &Key, claim: &Claim) -> Result<Acquired, StoreError> {
         const ACQUIRE: &str = "acquire_lock";
         let name = Name::of(key);
-        let deadline = Instant::now() + self.shared.config.limit;
+        let deadline = self.shared.pool.deadline();
         loop {
             let acquiring = Acquiring { name: name.clone(), claim: claim.clone() };
             match self.shared.acquiring.call(ACQUIRE, acquiring).await? {
@@ -217,7 +225,7 @@ impl IdempotencyStore for PostgresStore {
                     let Stored { record, version } = *stored;
                     let Move { answer, write } = moves::acquire(Some(&record), claim, now, next_fence);
                     let Some(record) = write else { return Ok(answer) };
-                    match self.shared.change(ACQUIRE, &name, &version, &record, now).await? {
+                    match self.shared.change(ACQUIRE, &name, deadline, &version, &record, now).await? {
                         Changed::Yes => return Ok(answer),
                         Changed::No => {}
                         Changed::HeldByTransaction => return Ok(held_by_transaction(record.attempt)),
@@ -236,19 +244,18 @@ impl IdempotencyStore for PostgresStore {
 
     async fn extend_lock(&self, key: &Key, lock: &Lock, lease: Duration) -> Result<Held, StoreError> {
         const EXTEND: &str = "extend_lock";
-        let name = Name::of(key);
-        let pool = &self.shared.pool;
+        let (name, pool, deadline) = (Name::of(key), &self.shared.pool, self.shared.pool.deadline());
         let extend = || {
             let query = pool.query(&pool.sql.extend).bind(name.key.clone());
             let query = query.bind(lock.owner.as_u128().to_be_bytes().to_vec());
             query.bind(to_i64(lock.fence.get())).bind(micros(lease))
         };
-        if !pool.again(EXTEND, extend).await?.is_empty() {
+        if !pool.until(deadline, EXTEND, extend).await?.is_empty() {
             return Ok(Held::Held);
         }
         // It is not in progress under this lock, or somebody else is at it: looked at by itself.
         let make = |record: Option<&Record>, now| moves::extend(record, *lock, lease, now);
-        Ok(self.shared.in_two_steps(EXTEND, &name, make).await?.0)
+        self.shared.in_two_steps(EXTEND, &name, deadline, make).await
     }
 
     async fn store_result(
@@ -260,19 +267,20 @@ impl IdempotencyStore for PostgresStore {
     ) -> Result<Held, StoreError> {
         const STORE: &str = "store_result";
         fits(result)?;
-        let name = Name::of(key);
+        let (name, deadline) = (Name::of(key), self.shared.pool.deadline());
         let completing = Completing { name: name.clone(), lock: *lock, result: result.clone(), retention };
         if self.shared.completing.call(STORE, completing).await? {
             return Ok(Held::Held);
         }
         // It is not in progress under this lock, or somebody else is at it: looked at by itself.
         let make = |record: Option<&Record>, now| moves::store(record, *lock, result, retention, now);
-        Ok(self.shared.in_two_steps(STORE, &name, make).await?.0)
+        self.shared.in_two_steps(STORE, &name, deadline, make).await
     }
 
     async fn release_lock(&self, key: &Key, lock: &Lock, effect: Effect) -> Result<Held, StoreError> {
         let make = |record: Option<&Record>, now| moves::release(record, *lock, effect, now);
-        Ok(self.shared.in_two_steps("release_lock", &Name::of(key), make).await?.0)
+        let deadline = self.shared.pool.deadline();
+        self.shared.in_two_steps("release_lock", &Name::of(key), deadline, make).await
     }
 
     fn watch(&self, key: &Key) -> Watch {

@@ -83,7 +83,7 @@ impl Upkeep for PostgresStore {
 
 impl Shared {
     async fn now(&self, operation: &'static str) -> Result<Timestamp, StoreError> {
-        let (_, now) = self.get(&Name { key: "#".into(), long: None }, operation).await?;
+        let (_, now) = self.get(&Name { key: "#".into(), long: None }, operation, self.pool.deadline()).await?;
         Ok(now)
     }
 }
