@@ -8,14 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use idempotency::{Idempotency, Key};
+use idempotency::{Error, Idempotency, Key};
 use idempotency_store_postgres::sqlx::postgres::{PgPoolOptions, PgRow};
-use idempotency_store_postgres::sqlx::{self, PgPool, Row};
-use idempotency_store_postgres::{DEFAULT_CONNECTIONS, PostgresStore, PostgresStoreConfig};
+use idempotency_store_postgres::sqlx::{self, PgConnection, PgPool, Row};
+use idempotency_store_postgres::{DEFAULT_CONNECTIONS, PostgresStore, PostgresStoreConfig, Transactions};
 use idempotency_testkit::servers::{Postgres, PostgresServer};
 use tokio::runtime::Runtime;
 
-use crate::measure::{Fresh, Replay, Report, Sides, pairs, round};
+use crate::measure::{Fresh, Replay, Report, Sides, Subject, pairs, round};
 use crate::ours::Ours;
 use crate::value::{Payment, decode, encode, keys};
 
@@ -40,15 +40,23 @@ impl Server {
     }
 
     pub(crate) fn run(&self, runtime: &Runtime, tasks: usize, filter: &str, tell: Tell<'_>) -> io::Result<()> {
-        for kind in ["fresh", "replay"] {
+        for kind in ["fresh", "replay", "transaction"] {
             let case = format!("postgres/{kind}/{tasks}");
             if !case.contains(filter) {
                 continue;
             }
             let url = self.fresh()?;
-            let ours = Arc::new(Ours(runtime.block_on(open(&url))?));
+            let (store, handle) = runtime.block_on(open(&url))?;
             let raw = Arc::new(runtime.block_on(Raw::connect(&url))?);
             let runs = if tasks == 1 { 500 } else { 5_000 };
+            if kind == "transaction" {
+                let (ours, raw) = (Arc::new(Joined(store.transactions(&handle))), Arc::new(JoinedByHand(raw)));
+                let mine = |n| round(runtime, ours.clone(), keys(n, runs), tasks);
+                let pairs = pairs(PAIRS, mine, |n| round(runtime, raw.clone(), keys(n, runs), tasks));
+                tell(Report::of(case, "in transaction", "raw", &pairs))?;
+                continue;
+            }
+            let ours = Arc::new(Ours(handle));
             let pairs = if kind == "fresh" {
                 // A fresh run needs keys that no round before had.
                 let mine = |n| round(runtime, Arc::new(Fresh(ours.clone())), keys(n, runs), tasks);
@@ -65,10 +73,52 @@ impl Server {
     }
 }
 
-async fn open(url: &str) -> io::Result<Idempotency> {
+async fn open(url: &str) -> io::Result<(PostgresStore, Idempotency)> {
     let config = PostgresStoreConfig::from_url(url).map_err(io::Error::other)?;
     let store = PostgresStore::open(config).await.map_err(io::Error::other)?;
-    Idempotency::new(store).with_retention(RETENTION).map_err(io::Error::other)
+    let handle = Idempotency::new(store.clone()).with_retention(RETENTION).map_err(io::Error::other)?;
+    Ok((store, handle))
+}
+
+/// A business row and the record, in one transaction.
+struct Joined(Transactions);
+
+impl Subject for Joined {
+    async fn operate(&self, key: &Key) {
+        let id = key.as_str().to_owned();
+        let outcome = self.0.execute_in_transaction(key, |mut transaction, _| async move {
+            pay(&mut transaction, &id).await;
+            Ok::<_, Error>(Payment::sample())
+        });
+        assert!(outcome.await.is_ok_and(|outcome| !outcome.is_replay()));
+    }
+}
+
+/// The same business row beside one by whose key a duplicate is known, in one transaction.
+struct JoinedByHand(Arc<Raw>);
+
+impl Subject for JoinedByHand {
+    async fn operate(&self, key: &Key) {
+        let mut transaction = self.0.0.begin().await.expect("the server answers");
+        let value = encode(key, &Payment::sample());
+        let new = sqlx::query("INSERT INTO raw VALUES ($1, '', 1, clock_timestamp(), $2) ON CONFLICT DO NOTHING")
+            .bind(key.as_str())
+            .bind(&value[..])
+            .execute(&mut *transaction)
+            .await
+            .expect("the server answers");
+        assert!(new.rows_affected() == 1, "a fresh key");
+        pay(&mut transaction, key.as_str()).await;
+        transaction.commit().await.expect("the server answers");
+    }
+}
+
+async fn pay(transaction: &mut PgConnection, id: &str) {
+    sqlx::query("INSERT INTO payments VALUES ($1, 1999)")
+        .bind(id)
+        .execute(transaction)
+        .await
+        .expect("the server answers");
 }
 
 /// A table with a key, an owner, a state, a time and a value: the least that could do.
@@ -85,6 +135,10 @@ impl Raw {
         .execute(&pool)
         .await
         .map_err(io::Error::other)?;
+        sqlx::query("CREATE TABLE payments (id text NOT NULL, amount bigint NOT NULL)")
+            .execute(&pool)
+            .await
+            .map_err(io::Error::other)?;
         Ok(Self(pool))
     }
 }

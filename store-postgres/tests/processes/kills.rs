@@ -91,9 +91,10 @@ async fn client(url: &str, from: u64, seed: u64) {
             }
         })
     });
-    for task in tasks.collect::<Vec<_>>() {
-        task.await.unwrap();
-    }
+    // None of them ends by itself.
+    let tasks: Vec<_> = tasks.collect();
+    std::future::pending::<()>().await;
+    drop(tasks);
 }
 
 /// SplitMix64.
