@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use idempotency_core::{Claim, Completion, Fence, Lock, StoreError, StoreErrorKind, Timestamp};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
 use sha2::{Digest, Sha256};
 use sqlx::pool::PoolConnection;
-use tokio::time::{Instant, sleep, timeout_at};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlStr};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{Operation, is_about_a_row, lost_a_race, told};
 use crate::lane::{Call, Carrier, Refused};

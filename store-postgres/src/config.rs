@@ -32,7 +32,8 @@ impl Names {
         let names = Self { schema: schema.into(), table: table.into() };
         for (what, name) in [("schema", &names.schema), ("table", &names.table)] {
             let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-            if name.is_empty() || name.len() > 40 || !name.chars().all(is_plain) || name.as_bytes()[0].is_ascii_digit() {
+            if name.is_empty() || name.len() > 40 || !name.chars().all(is_plain) || name.as_bytes()[0].is_ascii_digit()
+            {
                 return Err(misconfigured(format!(
                     "the {what} `{name}` is not 1 to 40 small letters, digits and underscores"
                 )));

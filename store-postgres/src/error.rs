@@ -59,7 +59,9 @@ pub(crate) fn told(operation: &'static str, error: sqlx::Error) -> StoreError {
         sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
             (StoreErrorKind::Unavailable, "the server cannot be reached".to_owned())
         }
-        sqlx::Error::Configuration(_) => (StoreErrorKind::Misconfigured, "the connection is not set up as it must be".to_owned()),
+        sqlx::Error::Configuration(_) => {
+            (StoreErrorKind::Misconfigured, "the connection is not set up as it must be".to_owned())
+        }
         sqlx::Error::Tls(_) => (StoreErrorKind::Misconfigured, "no encrypted connection could be made".to_owned()),
         _ => (StoreErrorKind::InDoubt, "the connection broke before an answer came".to_owned()),
     };
@@ -76,7 +78,9 @@ fn by_code(error: Option<&PgDatabaseError>) -> (StoreErrorKind, String) {
         "28P01" | "28000" => (Misconfigured, "check user and password"),
         "3D000" => (Misconfigured, "check the database's name"),
         "42501" => (Misconfigured, "its user lacks a right: see the README for those needed"),
-        "42P01" | "3F000" => (Misconfigured, "the table is missing: let the store make it, or run the SQL that `migrations` prints"),
+        "42P01" | "3F000" => {
+            (Misconfigured, "the table is missing: let the store make it, or run the SQL that `migrations` prints")
+        }
         "42703" => (Misconfigured, "the table is not as this version needs it: run the migrations"),
         "25006" => (Unavailable, "this server is a standby or read-only: name the primary"),
         "53100" => (Full, "its disk is full"),

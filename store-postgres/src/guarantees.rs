@@ -39,9 +39,8 @@ pub(crate) async fn found(pool: &Pool) -> Result<Guarantees, StoreError> {
         guarantees.survives_failover = standby;
         return Ok(guarantees);
     }
-    let not_yet = (commits == "off").then(|| {
-        Answer::No("it answers before what it wrote is on the disk; set synchronous_commit to on".to_owned())
-    });
+    let not_yet = (commits == "off")
+        .then(|| Answer::No("it answers before what it wrote is on the disk; set synchronous_commit to on".to_owned()));
     guarantees.survives_process_crash = not_yet.clone().unwrap_or(Answer::Yes);
     guarantees.survives_machine_crash = match (not_yet, fsync.as_str()) {
         (Some(not_yet), _) => not_yet,
@@ -51,7 +50,9 @@ pub(crate) async fn found(pool: &Pool) -> Result<Guarantees, StoreError> {
     guarantees.survives_failover = match (commits.as_str(), standbys.is_empty()) {
         ("on" | "remote_apply", false) => Answer::Yes,
         (_, true) => Answer::No("no standby has what it wrote before it answers; set synchronous_standby_names".into()),
-        (commits, false) => Answer::No(format!("synchronous_commit is {commits}: set it to on, so that a standby's disk has it")),
+        (commits, false) => {
+            Answer::No(format!("synchronous_commit is {commits}: set it to on, so that a standby's disk has it"))
+        }
     };
     Ok(guarantees)
 }

@@ -9,10 +9,10 @@ use idempotency_core::{
     State, Timestamp,
 };
 use sha2::{Digest, Sha256};
+use sqlx::Postgres;
 use sqlx::Row;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::Postgres;
 
 /// A key's text is its primary key, up to this length: an index takes no more than 2,700 bytes.
 const LONGEST_TEXT: usize = 1024;
@@ -128,8 +128,12 @@ pub(crate) fn bind<'q>(
         State::InProgress { lease_until, confirmed, retention, unknown_retention } => {
             ("P", *lease_until, Timestamp::default(), *confirmed, *retention, *unknown_retention)
         }
-        State::Unknown { .. } => ("U", Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO),
-        State::Released { .. } => ("R", Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO),
+        State::Unknown { .. } => {
+            ("U", Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO)
+        }
+        State::Released { .. } => {
+            ("R", Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO)
+        }
         State::Completed { at, .. } => ("C", Timestamp::default(), *at, true, Duration::ZERO, Duration::ZERO),
     };
     let (omitted, value) = match &record.state {

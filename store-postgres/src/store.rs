@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use idempotency_core::{
-    Acquired, Claim, Completion, Effect, Grant, Guarantees, Held, IdempotencyStore, Key, Lock, Record, Snapshot,
-    State, StoreError, StoreErrorKind, Timestamp, Watch,
+    Acquired, Claim, Completion, Effect, Grant, Guarantees, Held, IdempotencyStore, Key, Lock, Record, Snapshot, State,
+    StoreError, StoreErrorKind, Timestamp, Watch,
     moves::{self, Move},
 };
 use sqlx::postgres::{PgPoolOptions, PgRow};

@@ -335,7 +335,8 @@ impl TransactionStore {
             Err(error) => {
                 let error = told("commit", error);
                 // It was not committed, whatever became of the statement.
-                let kind = if error.kind() == StoreErrorKind::InDoubt { StoreErrorKind::Unavailable } else { error.kind() };
+                let kind =
+                    if error.kind() == StoreErrorKind::InDoubt { StoreErrorKind::Unavailable } else { error.kind() };
                 *phase = Phase::Over(End::RolledBack(Some((kind, error.to_string()))));
                 return Ok(Held::Lost);
             }

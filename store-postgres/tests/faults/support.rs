@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use idempotency_core::{Acquired, Claim, Completion, Fingerprint, Grant, IdempotencyStore, Key, StoreError, StoreErrorKind};
+use idempotency_core::{
+    Acquired, Claim, Completion, Fingerprint, Grant, IdempotencyStore, Key, StoreError, StoreErrorKind,
+};
 use idempotency_store_postgres::PostgresStoreConfig;
 
 /// How much longer than its limit a call may take on a machine that is busy with other tests.

@@ -70,7 +70,11 @@ impl Shop {
         let id = key.to_string();
         self.transactions
             .execute_in_transaction(key, move |mut transaction, _| async move {
-                sqlx::query("INSERT INTO orders VALUES ($1, $2)").bind(id).bind(amount).execute(&mut *transaction).await?;
+                sqlx::query("INSERT INTO orders VALUES ($1, $2)")
+                    .bind(id)
+                    .bind(amount)
+                    .execute(&mut *transaction)
+                    .await?;
                 Ok(amount)
             })
             .await
@@ -165,7 +169,10 @@ async fn a_duplicate_is_told_at_once_while_it_runs() {
         let shop = shop.clone();
         let transactions = shop.transactions.clone().waiting(SURELY);
         async move {
-            transactions.execute_in_transaction(&key("1"), |_, _| async { Ok::<_, Failed>(8) }).await.map(|value| *value)
+            transactions
+                .execute_in_transaction(&key("1"), |_, _| async { Ok::<_, Failed>(8) })
+                .await
+                .map(|value| *value)
         }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -241,7 +248,10 @@ async fn an_unknown_attempt_is_taken_over_and_told_of() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let outcome = shop
         .transactions
-        .execute_in_transaction(&key("1"), |_, attempt| async move { Ok::<_, Failed>(attempt.prior().unwrap().attempt) })
+        .execute_in_transaction(
+            &key("1"),
+            |_, attempt| async move { Ok::<_, Failed>(attempt.prior().unwrap().attempt) },
+        )
         .await
         .unwrap();
     assert_eq!((*outcome, outcome.attempt()), (1, 2));

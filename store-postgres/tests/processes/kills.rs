@@ -147,7 +147,10 @@ async fn tables(server: &PostgresServer) -> (String, PgPool) {
     let url = server.fresh_database().unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
     for table in ["orders", "outbox"] {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE TABLE {table} (id bigint NOT NULL)"))).execute(&pool).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE TABLE {table} (id bigint NOT NULL)")))
+            .execute(&pool)
+            .await
+            .unwrap();
     }
     (url, pool)
 }
