@@ -34,9 +34,9 @@ const STORE: &str = "store_result";
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// What the store's own pool sets for its own statements is not meant for the caller's.
-const UNSET: &str = "; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; \
-                     SET LOCAL plan_cache_mode = auto; \
-                     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on";
+const UNSET: &str = "set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true), \
+                     set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true), \
+                     set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true), ";
 
 impl PostgresStore {
     /// Runs operations in transactions of this store's database, with the settings of `idempotency`, which
@@ -275,8 +275,8 @@ impl TransactionStore {
         // What comes after the lock is looked at by a statement of its own, which sees what whoever had it
         // before has written.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED{unset}; \
-             SELECT set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true)",
+            "BEGIN ISOLATION LEVEL READ COMMITTED; \
+             SELECT {unset}set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true)",
             pool.lock_of(&name)
         );
         let asked_at = Instant::now();
