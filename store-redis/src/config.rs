@@ -32,7 +32,7 @@ pub enum Eviction {
 /// What to do while no server answers at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Fail within the limit of one call.
+    /// Fail within twice the limit of one call; at once where nobody listens.
     Fail,
     /// Try again for this long, then fail.
     Wait(Duration),

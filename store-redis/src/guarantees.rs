@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError};
+use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError, StoreErrorKind};
 use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::Instant;
 
@@ -21,7 +21,11 @@ pub(crate) async fn look_at(servers: &Servers, config: &RedisStoreConfig) -> Res
     let begun = Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
-        match look(servers, config).await {
+        let looked = tokio::time::timeout(2 * config.limit, look(servers, config)).await.unwrap_or_else(|_| {
+            let message = format!("Redis: the servers were not looked at within {:?}", 2 * config.limit);
+            Err(StoreError::new(StoreErrorKind::Unavailable, "open").with_message(message))
+        });
+        match looked {
             Err(error) if error.is_passing() => match config.start {
                 Start::Wait(limit) if begun.elapsed() + pause < limit => {
                     tokio::time::sleep(pause).await;
@@ -94,6 +98,13 @@ async fn compares(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, 
 
 /// What the servers survive, as they are set up at this moment.
 pub(crate) async fn found(servers: &Servers, config: &RedisStoreConfig) -> Result<Guarantees, StoreError> {
+    tokio::time::timeout(config.limit, find(servers, config)).await.unwrap_or_else(|_| {
+        let message = format!("Redis: the servers did not say what they are within {:?}", config.limit);
+        Err(StoreError::new(StoreErrorKind::InDoubt, "guarantees").with_message(message))
+    })
+}
+
+async fn find(servers: &Servers, config: &RedisStoreConfig) -> Result<Guarantees, StoreError> {
     let mut guarantees = Guarantees::none("redis");
     guarantees.shared = Answer::Yes;
     guarantees.clock = ClockSource::Server;

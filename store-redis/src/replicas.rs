@@ -123,7 +123,7 @@ impl Replicas {
             self.channel.replace(&open);
             return Err(self.in_doubt(NOT_REACHED));
         };
-        self.channel.answered();
+        self.channel.answered(&open);
         for answer in &answers {
             if let redis::Value::ServerError(error) = answer {
                 self.channel.replace(&open);

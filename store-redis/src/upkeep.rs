@@ -32,8 +32,9 @@ impl Upkeep for RedisStore {
         for node in self.shared.servers.all().await.during("stats")? {
             let mut walk = Walk::new(&self.shared, node, "stats");
             while let Some(names) = walk.next().await? {
-                let names = names.into_iter().filter(|name| seen.insert(hash(name))).collect();
-                for (_, snapshot) in self.shared.read_all("stats", &walk.node, names).await? {
+                let names = names.into_iter().filter(|name| seen.insert(hash(name)));
+                let names: Vec<_> = names.map(|name| (name, walk.node.clone())).collect();
+                for (_, snapshot) in self.shared.read_all("stats", &names).await? {
                     stats.count(&snapshot);
                 }
             }
@@ -62,14 +63,12 @@ impl Upkeep for RedisStore {
         let mut page = Page::default();
         let names: Vec<(Vec<u8>, Arc<Node>)> = first.into_iter().collect();
         for names in names.chunks(STEP) {
-            for (name, node) in names {
-                for (key, snapshot) in self.shared.read_all("list", node, vec![name.clone()]).await? {
-                    if page.records.len() == limit {
-                        page.next = page.records.last().map(|(key, _)| key.clone());
-                        return Ok(page);
-                    }
-                    page.records.push((key, snapshot));
+            for found in self.shared.read_all("list", names).await? {
+                if page.records.len() == limit {
+                    page.next = page.records.last().map(|(key, _)| key.clone());
+                    return Ok(page);
                 }
+                page.records.push(found);
             }
         }
         Ok(page)
@@ -119,34 +118,37 @@ impl Shared {
     async fn read_all(
         &self,
         operation: &'static str,
-        node: &Arc<Node>,
-        names: Vec<Vec<u8>>,
+        names: &[(Vec<u8>, Arc<Node>)],
     ) -> Result<Vec<(Key, Snapshot)>, StoreError> {
-        let calls = names.into_iter().map(|name| {
-            let node = node.clone();
+        // All at once, so that they travel together.
+        let calls = names.iter().map(|(name, node)| {
+            let (name, node) = (name.clone(), node.clone());
             tokio::spawn(async move {
-                let key = name.clone();
                 let ended = node.call(Job::Move { script: &scripts::GET, name, args: Vec::new() }).await;
-                (key, ended.and_then(|ended| ended.result))
+                ended.and_then(|ended| ended.result)
             })
         });
+        let calls: Vec<_> = calls.collect();
         let mut read = Vec::new();
-        for call in calls.collect::<Vec<_>>() {
-            let (name, answer) =
-                call.await.map_err(|_| nonsense(operation, "nothing: the runtime is shutting down"))?;
-            let Value::Array(parts) = answer.during(operation)? else { continue };
-            let [now, Value::BulkString(bytes), expires, _] = &parts[..] else { continue };
-            let now = Timestamp::from_micros(number(now).unwrap_or_default());
-            let stored = layout::decode(&Bytes::from(bytes.clone()), number(expires))
-                .map_err(|garbled| damaged(operation, garbled))?;
-            let snapshot = stored.read_at(now);
+        for (call, (name, _)) in calls.into_iter().zip(names) {
             let Ok(key) = Key::parse(&name[self.config.prefix.len()..]) else { continue };
+            let answer = call.await.map_err(|_| nonsense(operation, "nothing: the runtime is shutting down"))?;
+            let Value::Array(parts) = answer.during(operation).map_err(|error| of_key(&key, error))? else { continue };
+            let [now, Value::BulkString(bytes), expires, _] = &parts[..] else { continue };
+            let stored = layout::decode(&Bytes::from(bytes.clone()), number(expires))
+                .map_err(|garbled| of_key(&key, damaged(operation, garbled)))?;
+            let snapshot = stored.read_at(Timestamp::from_micros(number(now).unwrap_or_default()));
             if moves::read(Some(&snapshot.record), snapshot.now).is_some() {
                 read.push((key, snapshot));
             }
         }
         Ok(read)
     }
+}
+
+/// Names the key that something is wrong with: whoever counts or lists has not.
+fn of_key(key: &Key, error: StoreError) -> StoreError {
+    StoreError::new(error.kind(), error.operation()).with_message(format!("at the key {key}")).with_source(error)
 }
 
 fn hash(name: &[u8]) -> u64 {

@@ -120,11 +120,11 @@ impl Watching {
         state.arg(name).arg(0).arg(4);
         match tokio::time::timeout(self.limit, state.query_async::<Value>(&mut open.connection)).await {
             Ok(Ok(Value::BulkString(state))) if state.last() == Some(&b'P') => {
-                self.channel.answered();
+                self.channel.answered(&open);
                 Ok(())
             }
             Ok(Ok(_)) => {
-                self.channel.answered();
+                self.channel.answered(&open);
                 self.watchers().wake(name);
                 Ok(())
             }

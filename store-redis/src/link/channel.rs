@@ -51,7 +51,6 @@ pub(crate) struct Channel<P> {
     connecting: tokio::sync::Mutex<Option<Failure>>,
     /// Attempts to connect that have ended.
     attempts: AtomicU64,
-    silences: AtomicU64,
 }
 
 /// A connection, and which one after another it is.
@@ -62,6 +61,8 @@ pub(crate) struct Open {
     /// The server's replication id when the connection was made: another one means that this server,
     /// or another in its place, may have forgotten what went through here.
     pub(crate) history: Option<Arc<str>>,
+    /// How often in a row it gave no answer in time.
+    silences: Arc<AtomicU64>,
 }
 
 impl<P: Purpose> Channel<P> {
@@ -74,7 +75,6 @@ impl<P: Purpose> Channel<P> {
             open: RwLock::new(None),
             connecting: tokio::sync::Mutex::new(None),
             attempts: AtomicU64::new(0),
-            silences: AtomicU64::new(0),
         }
     }
 
@@ -114,8 +114,7 @@ impl<P: Purpose> Channel<P> {
         let number = self.attempts.fetch_add(1, Ordering::AcqRel);
         match made {
             Ok((connection, history)) => {
-                let open = Open { connection, number, history };
-                self.silences.store(0, Ordering::Relaxed);
+                let open = Open { connection, number, history, silences: Arc::default() };
                 *last = None;
                 *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
                 Ok(open)
@@ -158,15 +157,15 @@ impl<P: Purpose> Channel<P> {
     }
 
     /// An answer came through this connection.
-    pub(crate) fn answered(&self) {
-        if self.silences.load(Ordering::Relaxed) != 0 {
-            self.silences.store(0, Ordering::Relaxed);
+    pub(crate) fn answered(&self, open: &Open) {
+        if open.silences.load(Ordering::Relaxed) != 0 {
+            open.silences.store(0, Ordering::Relaxed);
         }
     }
 
     /// No answer came through this connection in time.
     pub(crate) fn silent(&self, open: &Open) {
-        if self.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
+        if open.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
             self.replace(open);
         }
     }

@@ -115,14 +115,14 @@ impl Node {
         };
         let result = match answer {
             Ok(Value::ServerError(error)) => {
-                self.calls.answered();
+                self.calls.answered(&open);
                 if Failure::spoils_connection(&error) {
                     self.calls.replace(&open);
                 }
                 Err(Failure::Refused { place: self.place().into(), error })
             }
             Ok(answer) => {
-                self.calls.answered();
+                self.calls.answered(&open);
                 Ok(answer)
             }
             Err(error) => {
@@ -163,7 +163,7 @@ impl Node {
         };
         match answers {
             Ok(mut answers) => {
-                self.calls.answered();
+                self.calls.answered(&open);
                 if let Some(time) = batch.time(&mut answers) {
                     self.observe(sent, &time);
                 }

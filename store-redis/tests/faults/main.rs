@@ -12,6 +12,5 @@ mod load;
 mod outages;
 mod refused;
 mod rights;
-mod steady;
 mod support;
 mod urls;
