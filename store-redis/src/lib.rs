@@ -5,6 +5,7 @@
 
 mod clock;
 mod config;
+mod contended;
 mod error;
 mod guarantees;
 mod layout;

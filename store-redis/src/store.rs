@@ -13,6 +13,7 @@ use idempotency_core::{
 use redis::{Cmd, Value};
 
 use crate::config::RedisStoreConfig;
+use crate::contended::Contended;
 use crate::error::{Operation, damaged, nonsense};
 use crate::layout::{self, micros};
 use crate::link::{Completing, Ended, Failure, Job, Servers, number};
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) servers: Arc<Servers>,
     pub(crate) config: RedisStoreConfig,
     remembered: Remembered,
+    contended: Contended,
     /// The servers can compare a value and set it by one command.
     compares: AtomicBool,
 }
@@ -66,7 +68,13 @@ impl RedisStore {
         crate::tls::install_provider();
         let servers = Arc::new(Servers::new(config.place.clone(), config.options()));
         let compares = guarantees::look_at(&servers, &config).await?;
-        let shared = Shared { servers, config, remembered: Remembered::default(), compares: AtomicBool::new(compares) };
+        let shared = Shared {
+            servers,
+            config,
+            remembered: Remembered::default(),
+            contended: Contended::new(),
+            compares: AtomicBool::new(compares),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 }
@@ -157,6 +165,9 @@ impl Shared {
     async fn acquire_new(&self, key: &Key, claim: &Claim) -> Result<Option<Acquired>, StoreError> {
         const ACQUIRE: &str = "acquire_lock";
         let name = self.name(key);
+        if self.contended.has(&name) {
+            return Ok(None);
+        }
         let node = self.servers.node(&name).await.during(ACQUIRE)?;
         let Some(now) = node.clock.now().filter(|_| self.outlives_tolerance(claim.unknown_retention)) else {
             return Ok(None);
@@ -176,6 +187,7 @@ impl Shared {
                 let stored = layout::decode(&found.into(), None).map_err(|garbled| damaged(ACQUIRE, garbled))?;
                 // It is there, so it is to be replayed; whatever else is there, the server judges.
                 if !stored.expires_with_key || !matches!(stored.record.state, State::Completed { .. }) {
+                    self.contended.add(&name);
                     return Ok(None);
                 }
                 let Snapshot { record, now } = stored.read_at(node.clock.now().unwrap_or(now));
@@ -202,7 +214,14 @@ impl Shared {
         // Nothing was changed: what this record means for the claim is said in one place.
         match moves::acquire(Some(&record), claim, now, Fence::default()).answer {
             Acquired::Acquired(_) => Err(nonsense(ACQUIRE, "that a key is held, which is free")),
-            answer => Ok(answer),
+            answer @ Acquired::InProgress { .. } => {
+                self.contended.add(&self.name(key));
+                Ok(answer)
+            }
+            answer => {
+                self.contended.remove(&self.name(key));
+                Ok(answer)
+            }
         }
     }
 
