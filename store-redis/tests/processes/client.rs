@@ -10,7 +10,7 @@ use idempotency_core::{Acquired, Claim, Completion, Effect, Fingerprint, Idempot
 use idempotency_testkit::history::Recording;
 
 use crate::common::{RETENTION, Random, claim, key, open, runtime};
-use crate::runner::Program;
+use idempotency_testkit::processes::Program;
 
 /// How many locks a task remembers, held or not.
 const LOCKS: usize = 32;

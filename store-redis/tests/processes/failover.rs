@@ -11,7 +11,7 @@ use crate::common::{LIMIT, Random, claim, is_long, key, open, runtime, until};
 use crate::crowd::Crowd;
 use crate::fleet::{Fleet, record};
 use crate::losses::Losses;
-use crate::runner::Program;
+use idempotency_testkit::processes::Program;
 
 /// Longer than a call that is asked again.
 const LEASE: Duration = Duration::from_secs(3);

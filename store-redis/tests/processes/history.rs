@@ -7,7 +7,7 @@ use idempotency_testkit::servers::{Redis, RedisCluster, RedisSentinel};
 use crate::client::{Orders, now_ms};
 use crate::common::{Random, is_long, runtime, until};
 use crate::crowd::Crowd;
-use crate::runner::Program;
+use idempotency_testkit::processes::Program;
 
 const CLIENTS: u64 = 8;
 /// Longer than a call takes, and short enough to lapse often.

@@ -13,7 +13,7 @@ use idempotency_core::{Error, How, Idempotency, IdempotencyStore, OnUnknown};
 
 use crate::common::{Failed, Random, durability, effect_of, key, open, runtime, say, whole};
 use crate::history::{History, refuses};
-use crate::runner::{Program, role};
+use idempotency_testkit::processes::{Program, role};
 
 const TASKS: u32 = 64;
 /// Longer than a process lives, so that a lock that lapses lapsed over a restart.
