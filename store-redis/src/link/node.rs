@@ -180,7 +180,7 @@ impl Node {
     }
 
     /// Makes one call alone, to a server that does not have the key yet, as another told us to.
-    pub(crate) async fn ask(&self, job: &Job) -> Result<Value, Failure> {
+    pub(crate) async fn ask(&self, job: &Job) -> Result<Ended, Failure> {
         let mut open = self.calls.open(&self.way).await?;
         let mut pipeline = Pipeline::new();
         pipeline.cmd("ASKING").add_command(job.command(true));
@@ -194,11 +194,14 @@ impl Node {
                 self.calls.replace(&open);
                 Err(Failure::no_answer(self.place(), error))
             }
-            Ok(Ok(mut answers)) => match answers.pop() {
-                Some(Value::ServerError(error)) => Err(Failure::Refused { place: self.place().into(), error }),
-                Some(answer) => Ok(answer),
-                None => Err(Failure::late(self.place())),
-            },
+            Ok(Ok(mut answers)) => {
+                let result = match answers.pop() {
+                    Some(Value::ServerError(error)) => Err(Failure::Refused { place: self.place().into(), error }),
+                    Some(answer) => Ok(if matches!(job, Job::Complete(_)) { first(answer) } else { answer }),
+                    None => Err(Failure::late(self.place())),
+                };
+                Ok(Ended { result, job: None, history: open.history })
+            }
         }
     }
 

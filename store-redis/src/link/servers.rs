@@ -152,8 +152,9 @@ impl Servers {
                 Err(Failure::Refused { error, .. }) if error.code() == "ASK" => {
                     if let (Some(address), Some(job)) = (redirection(error), &ended.job) {
                         let other = cluster.node_at(address, &node, self.options);
-                        ended.result = other.ask(job).await;
-                        return Ok((ended, other));
+                        let asked = tokio::time::timeout_at(deadline, other.ask(job)).await;
+                        let asked = asked.unwrap_or_else(|_| Err(Failure::late(other.place())));
+                        return Ok((asked?, other));
                     }
                     return Ok((ended, node));
                 }
