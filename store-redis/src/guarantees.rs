@@ -154,6 +154,12 @@ async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
         (Some(false), _) => {
             Answer::No(format!("{place} loses what it has not written to its last snapshot; set appendonly yes"))
         }
+        (Some(true), Some("always")) if setting("no-appendfsync-on-rewrite").await?.as_deref() == Some("yes") => {
+            Answer::No(format!(
+                "{place} answers before what it wrote is on the disk while it rewrites its log or takes a snapshot; set \
+                 no-appendfsync-on-rewrite no"
+            ))
+        }
         (Some(true), Some("always")) => Answer::Yes,
         (Some(true), Some(fsync)) => Answer::No(format!(
             "{place} answers before what it wrote is on the disk: its appendfsync is {fsync}, which may lose a second or \
