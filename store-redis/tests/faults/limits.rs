@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use idempotency_core::{Acquired, Effect, Held, IdempotencyStore, StoreError, StoreErrorKind};
 use idempotency_store_redis::RedisStore;
 use idempotency_testkit::proxy::{Direction, Proxy};
-use idempotency_testkit::servers::RedisReplicas;
+use idempotency_testkit::servers::{RedisCluster, RedisReplicas};
 
 use crate::support::{MARGIN, acquired, claim, config, in_the_end, key, open, runtime, server, until, value};
 
@@ -107,4 +107,30 @@ fn who_watches_is_woken_when_the_connection_breaks() {
         proxy.cut();
         tokio::time::timeout(LIMIT, watch).await.expect("nobody was told");
     });
+}
+
+#[test]
+fn who_asks_a_cluster_that_is_silent_waits_for_no_others() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let (runtime, servers) = (runtime(), RedisCluster::own().unwrap());
+    let store = runtime.block_on(RedisStore::open(config(&servers.url()).with_limit(LIMIT))).unwrap();
+    servers.nodes().unwrap().iter().for_each(|server| server.pause().unwrap());
+    let mut calls = Vec::new();
+    // The second round has to find out anew who has which slots.
+    for round in 0..2 {
+        for n in 0..20 {
+            let store = store.clone();
+            let key = key(format!("{round} {n}"));
+            calls.push(runtime.spawn(async move { timed(store.acquire_lock(&key, &claim())).await }));
+        }
+        std::thread::sleep(LIMIT * 3 / 2);
+    }
+    for call in calls {
+        let (answer, took) = runtime.block_on(call).unwrap();
+        assert!(took < LIMIT * 2 + MARGIN, "it took {took:?}: {answer:?}");
+        assert!(answer.unwrap_err().is_passing());
+    }
+    servers.nodes().unwrap().iter().for_each(|server| server.resume().unwrap());
+    let any = key("any");
+    runtime.block_on(in_the_end(|| store.get(&any)));
 }
