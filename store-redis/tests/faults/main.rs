@@ -12,6 +12,7 @@ mod load;
 mod outages;
 mod refused;
 mod rights;
+mod sentinels;
 mod slots;
 mod steady;
 mod support;
