@@ -55,7 +55,9 @@ impl RedisStore {
     /// [`Start::Wait`](crate::Start::Wait)), *misconfigured* where one is too old, evicts keys, or will
     /// not have us.
     pub async fn open(config: RedisStoreConfig) -> Result<Self, StoreError> {
-        for (name, given) in [("limit", config.limit), ("clock tolerance", config.clock_tolerance)] {
+        let waits = config.replicas.map(|replicas| ("time to wait for replicas", replicas.within));
+        let times = [("limit", config.limit), ("clock tolerance", config.clock_tolerance)];
+        for (name, given) in times.into_iter().chain(waits) {
             if given < Duration::from_millis(1) || given > Duration::from_secs(24 * 60 * 60) {
                 return Err(crate::config::misconfigured(format!(
                     "the {name} of {given:?} is not within 1 ms and a day"
