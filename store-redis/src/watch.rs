@@ -1,6 +1,7 @@
 //! Being told when a record changes.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use idempotency_core::Watch;
@@ -28,12 +29,16 @@ type ByName = HashMap<Vec<u8>, Vec<oneshot::Sender<()>>>;
 #[derive(Debug)]
 struct Tracking {
     watchers: Watchers,
+    /// Whether the connection that was made last tells of changes.
+    tells: Mutex<Arc<AtomicBool>>,
 }
 
 impl Purpose for Tracking {
     fn pushes(&self) -> Option<mpsc::UnboundedSender<PushInfo>> {
         let (pushes, mut pushed) = mpsc::unbounded_channel::<PushInfo>();
         let watchers = self.watchers.clone();
+        let tells = Arc::new(AtomicBool::new(false));
+        self.tells.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&tells);
         tokio::spawn(async move {
             while let Some(push) = pushed.recv().await {
                 match push.kind {
@@ -43,13 +48,18 @@ impl Purpose for Tracking {
                     _ => {}
                 }
             }
-            watchers.wake_all();
+            // One that never told of anything ends nothing: whoever was woken would try it again at once.
+            if tells.load(Ordering::Acquire) {
+                watchers.wake_all();
+            }
         });
         Some(pushes)
     }
 
     async fn prepare(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async(connection).await
+        redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async::<()>(connection).await?;
+        self.tells.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -82,6 +92,11 @@ impl Watchers {
         self.all().remove(name).into_iter().flatten().for_each(told);
     }
 
+    /// Forgets whoever watches a record that cannot be watched, and wakes nobody.
+    fn leave(&self, name: &[u8]) {
+        self.all().remove(name);
+    }
+
     fn wake_all(&self) {
         std::mem::take(&mut *self.all()).into_values().flatten().for_each(told);
     }
@@ -104,7 +119,7 @@ impl Watchers {
 
 impl Watching {
     pub(crate) fn new(place: String, options: Options) -> Self {
-        let tracking = Tracking { watchers: Watchers::default() };
+        let tracking = Tracking { watchers: Watchers::default(), tells: Mutex::default() };
         Self { channel: Channel::new(tracking, place, options.limit, false), limit: options.limit }
     }
 
@@ -154,6 +169,7 @@ pub(crate) fn watch(servers: &Arc<Servers>, name: Vec<u8>) -> Watch {
         watchers.add(&name, watcher);
         if node.watching.register(&node.way, &name).await.is_err() {
             // Told of nothing, the waiter goes by its own clock.
+            watchers.leave(&name);
             tracing::debug!(place = node.place(), "a record cannot be watched; its waiters poll");
         }
         gone.name.clear();
