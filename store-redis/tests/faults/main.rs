@@ -8,6 +8,7 @@ mod forgetful;
 mod full;
 mod guarantees;
 mod limits;
+mod listing;
 mod load;
 mod outages;
 mod refused;
