@@ -74,6 +74,7 @@ fn refused(place: &str, error: ServerError, operation: &'static str) -> StoreErr
                 "the key holds {details} bytes that are no record of this library: something else writes under this prefix"
             ),
         ),
+        "DAMAGED" => (StoreErrorKind::Damaged, format!("the key holds a damaged record: {details}")),
         "NOPERM" => (
             StoreErrorKind::Misconfigured,
             format!("its user lacks a right: {details}; see the README for those needed"),

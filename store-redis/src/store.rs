@@ -181,7 +181,9 @@ impl Shared {
                     return Ok(None);
                 }
                 let Snapshot { record, now } = stored.read_at(node.clock.now().unwrap_or(now));
-                Ok(Some(moves::acquire(Some(&record), claim, now, Fence::default()).answer))
+                let answer = moves::acquire(Some(&record), claim, now, Fence::default()).answer;
+                // Nothing was written, so there is no lock, whatever a damaged record says.
+                Ok(Some(answer).filter(|answer| !matches!(answer, Acquired::Acquired(_))))
             }
             _ => Err(nonsense(ACQUIRE, "SET NX GET by something else than a record")),
         }
