@@ -130,7 +130,9 @@ impl Watching {
     /// Has the server tell of the record's next change. A record that is in progress no more has
     /// changed already.
     async fn register(&self, way: &Way, name: &[u8]) -> Result<(), Failure> {
-        let mut open = self.channel.open(way).await?;
+        // A connection that breaks wakes all; where there is none, they go by their own clocks.
+        let open = self.channel.open(way).await;
+        let mut open = open.inspect_err(|_| self.watchers().leave(name))?;
         let mut state = redis::cmd("GETRANGE");
         state.arg(name).arg(0).arg(4);
         match tokio::time::timeout(self.limit, state.query_async::<Value>(&mut open.connection)).await {
@@ -169,7 +171,6 @@ pub(crate) fn watch(servers: &Arc<Servers>, name: Vec<u8>) -> Watch {
         watchers.add(&name, watcher);
         if node.watching.register(&node.way, &name).await.is_err() {
             // Told of nothing, the waiter goes by its own clock.
-            watchers.leave(&name);
             tracing::debug!(place = node.place(), "a record cannot be watched; its waiters poll");
         }
         gone.name.clear();
