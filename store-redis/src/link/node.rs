@@ -90,7 +90,12 @@ impl Node {
         if send {
             tokio::spawn(Sender { node: self.clone(), is_done: false }.send());
         }
-        ended.await.map_err(|_| Failure::NoAnswer {
+        // Whoever sends keeps the limit. It may be on a runtime that does not go on.
+        let Ok(ended) = tokio::time::timeout(self.options.limit * 5 / 4, ended).await else {
+            self.queue().abandon();
+            return Err(Failure::late(self.place()));
+        };
+        ended.map_err(|_| Failure::NoAnswer {
             place: self.place().into(),
             source: None,
             why: "the runtime is shutting down",
@@ -233,6 +238,11 @@ impl Sender {
         loop {
             tokio::task::yield_now().await;
             let (waiting, more) = self.node.queue().take();
+            if waiting.is_empty() {
+                // It took so long that others were sent for it.
+                self.is_done = true;
+                return;
+            }
             if !more {
                 self.is_done = true;
                 return self.node.clone().send_batch(waiting).await;

@@ -134,3 +134,31 @@ fn who_asks_a_cluster_that_is_silent_waits_for_no_others() {
     let any = key("any");
     runtime.block_on(in_the_end(|| store.get(&any)));
 }
+
+#[test]
+fn who_shares_a_store_with_a_runtime_that_stands_still_goes_on() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let (runtime, server) = (runtime(), server());
+    let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = still.block_on(RedisStore::open(config(&server.url()).with_limit(LIMIT))).unwrap();
+    still.block_on(async {
+        // Two at once: the second is to be sent by a task, which never comes to run.
+        let (one, two) = (key("one"), key("two"));
+        let (mut one, mut two) = (store.get(&one), store.get(&two));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(one.as_mut().poll(&mut context).is_pending());
+        assert!(two.as_mut().poll(&mut context).is_pending());
+    });
+    let ask = |name: String| {
+        let store = store.clone();
+        async move { timed(store.get(&key(name))).await }
+    };
+    let calls: Vec<_> = (0..4).map(|n| runtime.spawn(ask(n.to_string()))).collect();
+    for call in calls {
+        let call = async { tokio::time::timeout(LIMIT * 2 + MARGIN, call).await };
+        runtime.block_on(call).expect("it hangs").unwrap().0.unwrap_err();
+    }
+    let any = key("any");
+    runtime.block_on(in_the_end(|| store.get(&any)));
+    drop(still);
+}
