@@ -130,9 +130,11 @@ impl Watching {
     /// Has the server tell of the record's next change. A record that is in progress no more has
     /// changed already.
     async fn register(&self, way: &Way, name: &[u8]) -> Result<(), Failure> {
-        // A connection that breaks wakes all; where there is none, they go by their own clocks.
-        let open = self.channel.open(way).await;
-        let mut open = open.inspect_err(|_| self.watchers().leave(name))?;
+        // What breaks wakes those who wait. Where the server will have none that watches, it would have
+        // none the next time either: they go by their own clocks.
+        let mut open = self.channel.open(way).await.inspect_err(|failure| {
+            if failure.is_refusal() { self.watchers().leave(name) } else { self.watchers().wake(name) }
+        })?;
         let mut state = redis::cmd("GETRANGE");
         state.arg(name).arg(0).arg(4);
         match tokio::time::timeout(self.limit, state.query_async::<Value>(&mut open.connection)).await {
