@@ -220,6 +220,7 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
                 unknown_retention: Duration::from_micros(unknown_retention),
             }
         }
+        b'U' if prior.is_none() => return Err(Garbled::Damaged("it does not say which attempt is unknown")),
         b'U' => State::Unknown { until: times[0] },
         b'R' => State::Released { until: times[0] },
         _ => State::Completed { at: times[0], until: times[1], result: completion(omitted, reader.rest())? },

@@ -10,6 +10,7 @@ mod error;
 mod guarantees;
 mod layout;
 mod link;
+mod opening;
 mod remembered;
 mod replicas;
 mod scripts;

@@ -20,7 +20,7 @@ use crate::link::{Completing, Ended, Failure, Job, Servers, number};
 use crate::remembered::Remembered;
 use crate::replicas::Replicas;
 use crate::scripts::{self, Move};
-use crate::{guarantees, watch};
+use crate::{guarantees, opening, watch};
 
 /// The largest value that is kept, in bytes: one value on its way delays all others on its connection.
 const LARGEST_VALUE: usize = 16 * 1024 * 1024;
@@ -57,7 +57,9 @@ impl RedisStore {
     /// [`Start::Wait`](crate::Start::Wait)), *misconfigured* where one is too old, evicts keys, or will
     /// not have us.
     pub async fn open(config: RedisStoreConfig) -> Result<Self, StoreError> {
-        for (name, given) in [("limit", config.limit), ("clock tolerance", config.clock_tolerance)] {
+        let waits = config.replicas.map(|replicas| ("time to wait for replicas", replicas.within));
+        let times = [("limit", config.limit), ("clock tolerance", config.clock_tolerance)];
+        for (name, given) in times.into_iter().chain(waits) {
             if given < Duration::from_millis(1) || given > Duration::from_secs(24 * 60 * 60) {
                 return Err(crate::config::misconfigured(format!(
                     "the {name} of {given:?} is not within 1 ms and a day"
@@ -67,7 +69,7 @@ impl RedisStore {
         #[cfg(feature = "tls")]
         crate::tls::install_provider();
         let servers = Arc::new(Servers::new(config.place.clone(), config.options()));
-        let compares = guarantees::look_at(&servers, &config).await?;
+        let compares = opening::look_at(&servers, &config).await?;
         let shared = Shared {
             servers,
             config,
@@ -191,7 +193,9 @@ impl Shared {
                     return Ok(None);
                 }
                 let Snapshot { record, now } = stored.read_at(node.clock.now().unwrap_or(now));
-                Ok(Some(moves::acquire(Some(&record), claim, now, Fence::default()).answer))
+                let answer = moves::acquire(Some(&record), claim, now, Fence::default()).answer;
+                // Nothing was written, so there is no lock, whatever a damaged record says.
+                Ok(Some(answer).filter(|answer| !matches!(answer, Acquired::Acquired(_))))
             }
             _ => Err(nonsense(ACQUIRE, "SET NX GET by something else than a record")),
         }

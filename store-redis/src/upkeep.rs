@@ -46,32 +46,52 @@ impl Upkeep for RedisStore {
     /// bounded steps (`SCAN`), as no index is kept.
     async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
         // One more than is wanted tells whether there is another page. Some may have expired by the time
-        // they are read, so what is found in excess is kept, too.
-        let spare = limit.saturating_add(STEP);
+        // they are read, or be kept though they are forgotten, so what is found in excess is kept, too.
+        let mut spare = limit.saturating_add(STEP);
+        let mut after = after.map(|key| self.shared.name(key));
+        let mut page = Page::default();
+        loop {
+            let (names, are_all) = self.names_after(after.as_deref(), spare).await?;
+            after = names.last().map(|(name, _)| name.clone());
+            for names in names.chunks(STEP) {
+                for found in self.shared.read_all("list", names).await? {
+                    if page.records.len() == limit {
+                        page.next = page.records.last().map(|(key, _)| key.clone());
+                        return Ok(page);
+                    }
+                    page.records.push(found);
+                }
+            }
+            if are_all {
+                return Ok(page);
+            }
+            // All that was looked at, and still no full page: the more at once, the fewer walks.
+            spare = spare.saturating_mul(2);
+        }
+    }
+}
+
+impl RedisStore {
+    /// The first names after `after`, in their order, and whether these are all there are.
+    async fn names_after(
+        &self,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<(Vec<(Vec<u8>, Arc<Node>)>, bool), StoreError> {
         let mut first: BTreeMap<Vec<u8>, Arc<Node>> = BTreeMap::new();
-        let after = after.map(|key| self.shared.name(key));
+        let mut are_all = true;
         for node in self.shared.servers.all().await.during("list")? {
             let mut walk = Walk::new(&self.shared, node, "list");
             while let Some(names) = walk.next().await? {
-                let later = names.into_iter().filter(|name| after.as_ref().is_none_or(|after| name > after));
+                let later = names.into_iter().filter(|name| after.is_none_or(|after| &name[..] > after));
                 first.extend(later.map(|name| (name, walk.node.clone())));
-                while first.len() > spare {
+                while first.len() > most {
                     first.pop_last();
+                    are_all = false;
                 }
             }
         }
-        let mut page = Page::default();
-        let names: Vec<(Vec<u8>, Arc<Node>)> = first.into_iter().collect();
-        for names in names.chunks(STEP) {
-            for found in self.shared.read_all("list", names).await? {
-                if page.records.len() == limit {
-                    page.next = page.records.last().map(|(key, _)| key.clone());
-                    return Ok(page);
-                }
-                page.records.push(found);
-            }
-        }
-        Ok(page)
+        Ok((first.into_iter().collect(), are_all))
     }
 }
 

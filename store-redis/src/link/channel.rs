@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, RedisResult};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::failure::Failure;
@@ -127,10 +127,6 @@ impl<P: Purpose> Channel<P> {
     }
 
     async fn connect(&self, way: &Way) -> RedisResult<(MultiplexedConnection, Option<Arc<str>>)> {
-        let client = match way {
-            Way::Direct(server) => Client::open(server.clone())?,
-            Way::Master(sentinels) => sentinels.master().await?,
-        };
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.limit))
             // Whoever calls has a limit of its own: one timer a call is enough.
@@ -139,13 +135,12 @@ impl<P: Purpose> Channel<P> {
         if let Some(pushes) = self.purpose.pushes() {
             config = config.set_push_sender(pushes);
         }
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        if let Way::Master(_) = way {
-            let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
-            if !matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") {
-                return Err(RedisError::from((redis::ErrorKind::Io, "the sentinels name a master that is none (yet)")));
+        let mut connection = match way {
+            Way::Direct(server) => {
+                Client::open(server.clone())?.get_multiplexed_async_connection_with_config(&config).await?
             }
-        }
+            Way::Master(sentinels) => sentinels.connect(&config).await?,
+        };
         self.purpose.prepare(&mut connection).await?;
         let history = if self.with_history {
             let info: String = redis::cmd("INFO").arg("replication").query_async(&mut connection).await?;

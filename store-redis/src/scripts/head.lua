@@ -10,6 +10,10 @@ local PADDED, CONFIRMED, PRIOR = 1, 2, 4
 local state, flags = nil, 0
 if r then state, flags = byte(r, 5), byte(r, 30) end
 
+local function damaged(why) return redis.error_reply('DAMAGED ' .. why) end
+if r and not (state == P or state == R or state == C or state == U) then return damaged('it has no such state') end
+if state == U and math.floor(flags / PRIOR) % 2 == 0 then return damaged('it does not say which attempt is unknown') end
+
 local function num(at) return (struct.unpack('>I8', r, at)) end
 local function has(flag) return math.floor(flags / flag) % 2 == 1 end
 local function with(all, flag, on)
@@ -34,12 +38,16 @@ local function remembered_until(prior)
 end
 
 -- A lock that was taken by SET NX carries no time of the server's: its key's expiry tells it.
-local expires = -1
+-- Asked in any case, so that whoever opens the store finds out whether it may.
+local expires = redis.call('PEXPIRETIME', KEYS[1])
 local lease_until = 0
-if r then expires = redis.call('PEXPIRETIME', KEYS[1]) end
 if state == P then
   lease_until = num(78)
-  if lease_until == 0 then lease_until = expires * 1000 - num(94) end
+  if lease_until == 0 then
+    -- Somebody took the expiry away: it may be held, and is not to be forgotten.
+    if expires < 0 then return damaged('its expiry is gone, which told the end of its lease') end
+    lease_until = expires * 1000 - num(94)
+  end
 end
 local function remembered_from(at, unknown_retention)
   return math.max(at + unknown_retention, remembered_until(prior()))

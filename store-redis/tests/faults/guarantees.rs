@@ -59,6 +59,13 @@ fn a_server_that_writes_before_it_answers() {
 }
 
 #[test]
+fn a_server_that_does_not_write_to_disk_while_it_rewrites() {
+    let server = durable();
+    server.command(&["CONFIG", "SET", "no-appendfsync-on-rewrite", "yes"]).unwrap();
+    says_no(&at(&server).survives_machine_crash, &["no-appendfsync-on-rewrite no", server.address()]);
+}
+
+#[test]
 fn a_server_that_does_not_say() {
     let (log, none) = (durable(), server());
     for server in [&log, &none] {

@@ -122,3 +122,12 @@ fn a_server_that_evicts() {
     let allowed = config(&format!("{}?eviction=warn", server.url()));
     runtime.block_on(async { RedisStore::open(allowed).await.unwrap().get(&key("allowed")).await.unwrap().unwrap() });
 }
+
+#[test]
+fn a_wait_for_replicas_that_is_none_or_never_ends() {
+    let (runtime, server) = (runtime(), server());
+    for within in [Duration::ZERO, Duration::MAX] {
+        let (error, _) = refusal(&runtime, config(&server.url()).with_replicas(1, within));
+        assert_error(&error, StoreErrorKind::Misconfigured, &["time to wait for replicas"]);
+    }
+}

@@ -158,3 +158,16 @@ fn one_more_suffices_in_a_cluster() {
     let store = runtime.block_on(all_calls(config(&login))).unwrap();
     assert_eq!(runtime.block_on(store.stats()).unwrap().completed, 1);
 }
+
+#[test]
+fn without_the_right_to_watch_nobody_is_woken() {
+    let (runtime, server) = (runtime(), server());
+    allow(&server, &CALLS);
+    runtime.block_on(async {
+        let store = RedisStore::open(config_of(&server)).await.unwrap();
+        acquired(&store, &key("held")).await;
+        let watch = store.watch(&key("held"));
+        // Who is woken asks again and watches again, as fast as connections can be made.
+        assert!(tokio::time::timeout(MARGIN, watch).await.is_err(), "woken, though nothing changed");
+    });
+}

@@ -43,6 +43,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("redis://alice:a#hunter2@localhost", "%23"),
     ("redis://alice#hunter2:a@localhost", "%23"),
     ("redis-sentinel://alice:12/hunter2@localhost/master", "%2F"),
+    ("redis-sentinel://localhost/master?sentinel_password=a&hunter2", "%26"),
     #[cfg(not(feature = "tls"))]
     ("rediss://alice:hunter2@localhost", "feature `tls`"),
 ];
