@@ -17,8 +17,11 @@ impl<T> Operation<T> for Result<T, Failure> {
         self.map_err(|failure| match failure {
             Failure::Unreached { place, source, why } => {
                 let (kind, advice) = source.as_ref().map_or((StoreErrorKind::Unavailable, ""), kind_of_refused_entry);
-                let error = StoreError::new(kind, operation).with_message(format!("Redis at {place}: {why}{advice}"));
-                with_source(error, source)
+                // What we found wrong ourselves is said by the source.
+                let found = source.as_ref().filter(|source| source.kind() == redis::ErrorKind::InvalidClientConfig);
+                let found = found.map_or_else(String::new, |found| format!(": {found}"));
+                let message = format!("Redis at {place}: {why}{advice}{found}");
+                with_source(StoreError::new(kind, operation).with_message(message), source)
             }
             Failure::NoAnswer { place, source, why } => {
                 let error = StoreError::new(StoreErrorKind::InDoubt, operation);
@@ -53,7 +56,6 @@ fn kind_of_refused_entry(error: &RedisError) -> (StoreErrorKind, &'static str) {
         (_, Some("ERR")) if details.contains("DB index") => {
             (StoreErrorKind::Misconfigured, "; it has no database of this number")
         }
-        (_, Some("ERR")) if details.contains("SENTINEL") => (StoreErrorKind::Misconfigured, "; it is no sentinel"),
         (RESP3NotSupported, _) => (StoreErrorKind::Misconfigured, "; it is older than Redis 7.0"),
         (MasterNameNotFoundBySentinel, _) => (StoreErrorKind::Misconfigured, "; check the master's name"),
         (InvalidClientConfig, _) => (StoreErrorKind::Misconfigured, ""),

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use idempotency_core::Lock;
 
-/// How many are remembered. Each takes some 300 bytes.
+/// How many are remembered. Each takes some 300 bytes, and 2 KiB with the most notes there can be.
 const MOST: usize = 65_536;
 
 /// The records of locks that this process acquired and has not ended yet, as the server has them, so

@@ -99,8 +99,10 @@ impl Shared {
         let (ended, node) = self.servers.call(name, job).await.during(operation)?;
         let Ended { result, history, .. } = ended;
         let answer = result.during(operation)?;
+        // What a move answers begins with the time.
         if let Value::Array(parts) = &answer
-            && let Some(now) = parts.first().and_then(number)
+            && let [now, _, _, _] = &parts[..]
+            && let Some(now) = number(now)
         {
             node.clock.observe(sent, Timestamp::from_micros(now));
         }

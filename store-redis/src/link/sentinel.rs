@@ -59,14 +59,30 @@ impl Sentinels {
 
 /// Whom a sentinel calls the master of this name.
 async fn ask(sentinel: &Client, name: String) -> RedisResult<(String, u16)> {
-    let mut connection = sentinel.get_multiplexed_async_connection().await?;
+    let mut connection = sentinel.get_multiplexed_async_connection().await.map_err(|error| told(sentinel, error))?;
     let mut asks = redis::cmd("SENTINEL");
     asks.arg("get-master-addr-by-name").arg(&name);
-    let master: Option<(String, u16)> = asks.query_async(&mut connection).await?;
+    let master: Option<(String, u16)> =
+        asks.query_async(&mut connection).await.map_err(|error| told(sentinel, error))?;
     master.ok_or_else(|| {
         let why = "a sentinel knows no master of this name";
         RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, why, name))
     })
+}
+
+/// What a sentinel refuses is not the master's refusal.
+fn told(sentinel: &Client, error: RedisError) -> RedisError {
+    let address = sentinel.get_connection_info().addr().to_string();
+    let why = match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => {
+            "a sentinel wants another user or password, which are the options sentinel_user and sentinel_password"
+        }
+        (_, Some("ERR")) if error.detail().is_some_and(|detail| detail.contains("SENTINEL")) => {
+            "this is a server and no sentinel"
+        }
+        _ => return error,
+    };
+    RedisError::from((ErrorKind::InvalidClientConfig, why, address))
 }
 
 /// Another host and port, reached as `like` is.

@@ -108,6 +108,8 @@ fn each_is_needed_and_its_lack_is_told() {
         let error = runtime.block_on(all_calls(config_of(&server))).expect_err(lacking);
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{lacking}: {error}");
         assert!(error.to_string().contains("lacks a right"), "{lacking}: {error}");
+        // Before anything can have run.
+        assert_eq!(error.operation(), "open", "{lacking}: {error}");
     }
     allow(&server, &CALLS.iter().filter(|command| **command != "info").copied().collect::<Vec<_>>());
     server.command(&["FLUSHALL"]).unwrap();
