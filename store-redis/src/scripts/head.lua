@@ -6,7 +6,7 @@ if r and string.sub(r, 1, 4) ~= 'idr\1' then
 end
 local byte, sub = string.byte, string.sub
 local P, U, R, C = 80, 85, 82, 67
-local PADDED, CONFIRMED, PRIOR = 1, 2, 4
+local PADDED, CONFIRMED, PRIOR, NOTES = 1, 2, 4, 8
 local state, flags = nil, 0
 if r then state, flags = byte(r, 5), byte(r, 30) end
 
@@ -23,12 +23,13 @@ end
 
 -- Where the attempt before, if there is one, begins.
 local function prior_at()
-  if state == P then return 102 elseif state == C then return 94 else return 86 end
+  if state == P then return 101 elseif state == C then return 93 else return 85 end
 end
 local function prior()
   if has(PRIOR) then local at = prior_at() return sub(r, at, at + 28) else return '' end
 end
 local function notes()
+  if not has(NOTES) then return '' end
   local at = prior_at()
   if has(PRIOR) then at = at + 29 end
   return sub(r, at, at + 1 + struct.unpack('>I2', r, at))
@@ -42,21 +43,21 @@ end
 local expires = redis.call('PEXPIRETIME', KEYS[1])
 local lease_until = 0
 if state == P then
-  lease_until = num(78)
+  lease_until = num(77)
   if lease_until == 0 then
     -- Somebody took the expiry away: it may be held, and is not to be forgotten.
     if expires < 0 then return damaged('its expiry is gone, which told the end of its lease') end
-    lease_until = expires * 1000 - num(94)
+    lease_until = expires * 1000 - num(93)
   end
 end
 local function remembered_from(at, unknown_retention)
   return math.max(at + unknown_retention, remembered_until(prior()))
 end
 local forgotten
-if state == P then forgotten = remembered_from(lease_until, num(94))
+if state == P then forgotten = remembered_from(lease_until, num(93))
 elseif state == C and not has(PADDED) then forgotten = math.huge
-elseif state == C then forgotten = num(86)
-elseif r then forgotten = num(78) end
+elseif state == C then forgotten = num(85)
+elseif r then forgotten = num(77) end
 local known = r and now < forgotten
 local function is_lock(lock) return known and sub(r, 6, 29) == lock end
 
