@@ -4,7 +4,7 @@ use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, Idempotency
 use idempotency_store_redis::{DEFAULT_CLOCK_TOLERANCE, Eviction, RedisStore, RedisStoreConfig};
 use idempotency_testkit::servers::{Redis, RedisReplicas, RedisServer};
 
-use crate::support::{assert_error, config, durable, runtime, server, url_as};
+use crate::support::{REPLICAS, assert_error, config, durable, runtime, server, url_as};
 
 fn of(config: RedisStoreConfig) -> Guarantees {
     runtime().block_on(async { RedisStore::open(config).await.unwrap().guarantees().await.unwrap() })
@@ -94,7 +94,7 @@ fn a_server_that_evicts() {
 #[test]
 fn replicas_that_acknowledge() {
     let servers = RedisReplicas::start(1).unwrap();
-    let asking_for = |replicas| config(&servers.master().url()).with_replicas(replicas, crate::support::MARGIN);
+    let asking_for = |replicas| config(&servers.master().url()).with_replicas(replicas, REPLICAS);
     assert_eq!(of(asking_for(1)).survives_failover, Answer::Yes);
     // No call would ever be answered: said when the store is opened.
     let error = runtime().block_on(RedisStore::open(asking_for(2))).unwrap_err();

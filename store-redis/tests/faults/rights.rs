@@ -7,7 +7,7 @@ use idempotency_store_redis::{RedisStore, RedisStoreConfig};
 use idempotency_testkit::conformance::{self, Capability, Subject};
 use idempotency_testkit::servers::{RedisCluster, RedisReplicas, RedisServer, Reply};
 
-use crate::support::{MARGIN, acquired, claim, config, key, nothing_runs, runtime, server, url_as, value};
+use crate::support::{MARGIN, REPLICAS, acquired, claim, config, key, nothing_runs, runtime, server, url_as, value};
 
 /// What every call needs.
 const CALLS: [&str; 8] = ["set", "get", "getrange", "pexpiretime", "time", "eval", "evalsha", "info"];
@@ -137,7 +137,7 @@ fn nothing_runs_without_them() {
 #[test]
 fn one_more_suffices_with_replicas() {
     let (runtime, servers) = (runtime(), RedisReplicas::start(1).unwrap());
-    let with_replicas = || config_of(servers.master()).with_replicas(1, MARGIN);
+    let with_replicas = || config_of(servers.master()).with_replicas(1, REPLICAS);
     allow(servers.master(), &[&CALLS[..], &["wait"]].concat());
     let store = runtime.block_on(all_calls(with_replicas())).unwrap();
     assert_eq!(runtime.block_on(store.guarantees()).unwrap().survives_failover, Answer::Yes);

@@ -6,7 +6,7 @@ use idempotency_core::{Acquired, Held, IdempotencyStore, Key};
 use idempotency_store_redis::RedisStore;
 use idempotency_testkit::servers::{RedisCluster, RedisServer, Reply};
 
-use crate::support::{MARGIN, acquired, claim, config, key, name, runtime, value};
+use crate::support::{REPLICAS, acquired, claim, config, key, name, runtime, value};
 
 const RETENTION: Duration = Duration::from_secs(600);
 
@@ -39,7 +39,7 @@ fn they_are_acquired_completed_and_replayed() {
         let (moving, other, _) = keys(&servers, &replicas.to_string());
         moves(&servers, &moving, &other);
         runtime.block_on(async {
-            let config = config(&servers.url()).with_replicas(replicas, MARGIN);
+            let config = config(&servers.url()).with_replicas(replicas, REPLICAS);
             let store = RedisStore::open(config).await.unwrap();
             let lock = acquired(&store, &moving).await.lock;
             for _first_and_again in 0..2 {
