@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError, StoreErrorKind};
 use redis::{Cmd, FromRedisValue};
@@ -63,7 +64,7 @@ fn weaker(one: Answer, other: Answer) -> Answer {
     }
 }
 
-async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
+async fn on_disk(node: &Arc<Node>) -> Result<Answer, Failure> {
     let place = node.place();
     let setting = async |name| {
         let settings: Option<HashMap<String, String>> = readable(ask(node, &["CONFIG", "GET", name]).await)?;
@@ -99,7 +100,7 @@ async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
     })
 }
 
-async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> Result<Answer, Failure> {
+async fn replicated(node: &Arc<Node>, config: &RedisStoreConfig) -> Result<Answer, Failure> {
     let place = node.place();
     let Some(wanted) = config.replicas else {
         return Ok(Answer::No(format!(
@@ -109,7 +110,7 @@ async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> R
     let Some(replication) = readable(info(node, "replication").await)? else {
         return Ok(Answer::CannotTell(format!("{place} does not say how many replicas it has: allow its user INFO")));
     };
-    let there: u32 = replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default();
+    let there = connected_replicas(&replication);
     Ok(match there.cmp(&wanted.by) {
         Ordering::Equal => Answer::Yes,
         Ordering::Less => {
@@ -123,6 +124,11 @@ async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> R
     })
 }
 
+/// How many replicas a server has, by what `INFO replication` says.
+pub(crate) fn connected_replicas(replication: &HashMap<String, String>) -> u32 {
+    replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default()
+}
+
 /// `None` where the user may not ask.
 fn readable<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
@@ -132,12 +138,12 @@ fn readable<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     }
 }
 
-pub(crate) async fn info(node: &std::sync::Arc<Node>, section: &str) -> Result<HashMap<String, String>, Failure> {
+pub(crate) async fn info(node: &Arc<Node>, section: &str) -> Result<HashMap<String, String>, Failure> {
     let info: String = ask(node, &["INFO", section]).await?;
     Ok(info.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.into(), value.into())).collect())
 }
 
-pub(crate) async fn ask<T: FromRedisValue>(node: &std::sync::Arc<Node>, words: &[&str]) -> Result<T, Failure> {
+pub(crate) async fn ask<T: FromRedisValue>(node: &Arc<Node>, words: &[&str]) -> Result<T, Failure> {
     let mut command = Cmd::new();
     for word in words {
         command.arg(*word);

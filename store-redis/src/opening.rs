@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::config::{Eviction, RedisStoreConfig, Start, misconfigured};
 use crate::error::Operation;
-use crate::guarantees::{ask, info};
+use crate::guarantees::{ask, connected_replicas, info};
 use crate::layout::BEGINS;
 use crate::link::{Completing, Failure, Job, Node, Place, Servers};
 use crate::scripts;
@@ -62,15 +62,17 @@ async fn look(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, Stor
         check_eviction(&node, config.eviction).await?;
         check_replicas(&node, config).await?;
     }
-    check_rights(servers, config).await?;
-    compares(servers, config).await.during("open")
+    // No record's: it is no text of a key.
+    let name = format!("{}~probe", config.prefix).into_bytes();
+    check_rights(servers, &name).await?;
+    compares(servers, &name).await.during("open")
 }
 
 /// A server with too few replicas answers no call: better said at once.
 async fn check_replicas(node: &Arc<Node>, config: &RedisStoreConfig) -> Result<(), StoreError> {
     let Some(wanted) = config.replicas else { return Ok(()) };
     let replication = info(node, "replication").await.during("open")?;
-    let there: u32 = replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default();
+    let there = connected_replicas(&replication);
     if there >= wanted.by {
         return Ok(());
     }
@@ -84,13 +86,12 @@ async fn check_replicas(node: &Arc<Node>, config: &RedisStoreConfig) -> Result<(
 
 /// Makes each kind of call once, over a key that is none, so that a missing right is told before anything
 /// runs and not after.
-async fn check_rights(servers: &Servers, config: &RedisStoreConfig) -> Result<(), StoreError> {
-    let name = format!("{}~probe", config.prefix).into_bytes();
-    let look = Job::Move { script: &scripts::GET, name: name.clone(), args: Vec::new() };
+async fn check_rights(servers: &Servers, name: &[u8]) -> Result<(), StoreError> {
+    let look = Job::Move { script: &scripts::GET, name: name.to_vec(), args: Vec::new() };
     let nothing =
-        Completing { begins: [0; BEGINS], expected: None, record: Vec::new(), keep_ms: 1, name: name.clone() };
+        Completing { begins: [0; BEGINS], expected: None, record: Vec::new(), keep_ms: 1, name: name.to_vec() };
     for job in [look, Job::Complete(nothing)] {
-        servers.call(&name, job).await.and_then(|(ended, _)| ended.result).during("open")?;
+        servers.call(name, job).await.and_then(|(ended, _)| ended.result).during("open")?;
     }
     Ok(())
 }
@@ -102,9 +103,8 @@ fn parsed(version: &str) -> Option<(u32, u32)> {
 
 async fn check_eviction(node: &Arc<Node>, eviction: Eviction) -> Result<(), StoreError> {
     let policy = match info(node, "memory").await {
-        Ok(memory) => memory.get("maxmemory_policy").cloned(),
         Err(Failure::Refused { .. }) => None,
-        other => other.during("open")?.remove("maxmemory_policy"),
+        memory => memory.during("open")?.remove("maxmemory_policy"),
     };
     let place = node.place();
     match policy.as_deref() {
@@ -125,11 +125,10 @@ async fn check_eviction(node: &Arc<Node>, eviction: Eviction) -> Result<(), Stor
 }
 
 /// Whether the servers have `SET … IFEQ` (Redis 8.4, Valkey 8.1): it sets nothing where there is nothing.
-async fn compares(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, Failure> {
-    let name = format!("{}~probe", config.prefix).into_bytes();
+async fn compares(servers: &Servers, name: &[u8]) -> Result<bool, Failure> {
     let mut set = Cmd::new();
-    set.arg("SET").arg(&name).arg("").arg("IFEQ").arg("nothing").arg("PX").arg(1);
-    match servers.call(&name, Job::Command(set)).await?.0.result {
+    set.arg("SET").arg(name).arg("").arg("IFEQ").arg("nothing").arg("PX").arg(1);
+    match servers.call(name, Job::Command(set)).await?.0.result {
         Ok(_) => Ok(true),
         Err(Failure::Refused { error, .. }) if error.code() == "ERR" => Ok(false),
         Err(failure) => Err(failure),

@@ -184,7 +184,7 @@ impl Shared {
         set.arg("SET").arg(&name).arg(&written[..]).arg("NX").arg("GET").arg("PX").arg(kept);
         match self.call(ACQUIRE, &name, Job::Command(set)).await? {
             Value::Nil => {
-                self.remembered.add(lock, written);
+                self.remembered.add(record, written);
                 Ok(Some(Acquired::Acquired(Grant { lock, attempt: 1, prior: None })))
             }
             Value::BulkString(found) => {
@@ -213,8 +213,8 @@ impl Shared {
         let stored = layout::decode(&bytes, expires).map_err(|garbled| damaged(ACQUIRE, garbled))?;
         let Snapshot { record, now } = stored.read_at(found.now);
         if found.changed {
-            self.remembered.add(record.lock, bytes);
             let grant = Grant { lock: record.lock, attempt: record.attempt, prior: record.prior };
+            self.remembered.add(record, bytes);
             return Ok(Acquired::Acquired(grant));
         }
         // Nothing was changed: what this record means for the claim is said in one place.
@@ -247,16 +247,15 @@ impl Shared {
         let name = self.name(key);
         let node = self.servers.node(&name).await.during(STORE)?;
         let Some(now) = node.clock.now() else { return Ok(None) };
-        let begun = layout::decode(&acquired.record, None).map_err(|garbled| damaged(STORE, garbled))?.record;
-        let State::InProgress { unknown_retention, .. } = begun.state else { return Ok(None) };
+        let State::InProgress { unknown_retention, .. } = acquired.record.state else { return Ok(None) };
         if !self.outlives_tolerance(unknown_retention) {
             return Ok(None);
         }
         let compares = acquired.is_exact && self.compares.load(Ordering::Relaxed);
         let completing = Completing {
             begins: layout::in_progress_under(*lock),
-            expected: compares.then(|| acquired.record.to_vec()),
-            record: layout::completed(&begun, now, now.plus(retention), result),
+            expected: compares.then(|| acquired.written.to_vec()),
+            record: layout::completed(&acquired.record, now, now.plus(retention), result),
             keep_ms: micros(retention).div_ceil(1000),
             name: name.clone(),
         };
