@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use idempotency_testkit::servers::{Redis, RedisCluster, RedisSentinel};
 
 use crate::client::{Orders, now_ms};
-use crate::common::{Random, is_long, runtime, until};
+use crate::common::{is_long, runtime, until};
 use crate::crowd::Crowd;
-use idempotency_testkit::processes::Program;
+use idempotency_testkit::processes::{Program, Random};
 
 const CLIENTS: u64 = 8;
 /// Longer than a call takes, and short enough to lapse often.
