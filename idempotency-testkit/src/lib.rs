@@ -6,6 +6,7 @@
 //! | a service | [`schedule::check`] | whether it has one effect a key, whatever the schedule |
 //! | records of what many processes saw | [`history`] | whether any order of their calls explains their answers |
 //! | a store that never fails | [`faults`] | what your code makes of one that does |
+//! | something that must survive a SIGKILL | [`processes`] | what other processes, killed at any moment, leave behind |
 //! | a changed rule | [`model`] | whether the promises still hold, in every reachable state |
 //!
 //! With the feature `servers`: Redis and Postgres started from installed binaries, and a TCP proxy that
@@ -24,6 +25,7 @@ pub mod faults;
 pub mod history;
 pub mod model;
 pub mod picture;
+pub mod processes;
 #[cfg(feature = "servers")]
 pub mod proxy;
 pub mod schedule;

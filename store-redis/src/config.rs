@@ -9,11 +9,11 @@ use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Protocol
 
 use crate::link::{Acknowledged, Options, Place, Sentinels};
 
-/// What the keys of records begin with, unless told otherwise.
+/// What the keys of records begin with, unless told otherwise: `idem:`.
 pub const DEFAULT_PREFIX: &str = "idem:";
-/// How long one call may take, unless told otherwise.
+/// How long one call may take, unless told otherwise: 2 s.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(2);
-/// How far the server's clock may step back without repeating a fence, unless told otherwise.
+/// How far the server's clock may step back without repeating a fence, unless told otherwise: a minute.
 pub const DEFAULT_CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// How long a connection may be silent until the system looks whether its other end is still there.
@@ -32,7 +32,7 @@ pub enum Eviction {
 /// What to do while no server answers at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Fail within the limit of one call.
+    /// Fail within twice the limit of one call; at once where nobody listens.
     Fail,
     /// Try again for this long, then fail.
     Wait(Duration),

@@ -17,8 +17,11 @@ impl<T> Operation<T> for Result<T, Failure> {
         self.map_err(|failure| match failure {
             Failure::Unreached { place, source, why } => {
                 let (kind, advice) = source.as_ref().map_or((StoreErrorKind::Unavailable, ""), kind_of_refused_entry);
-                let error = StoreError::new(kind, operation).with_message(format!("Redis at {place}: {why}{advice}"));
-                with_source(error, source)
+                // What we found wrong ourselves is said by the source.
+                let found = source.as_ref().filter(|source| source.kind() == redis::ErrorKind::InvalidClientConfig);
+                let found = found.map_or_else(String::new, |found| format!(": {found}"));
+                let message = format!("Redis at {place}: {why}{advice}{found}");
+                with_source(StoreError::new(kind, operation).with_message(message), source)
             }
             Failure::NoAnswer { place, source, why } => {
                 let error = StoreError::new(StoreErrorKind::InDoubt, operation);
@@ -42,12 +45,16 @@ fn kind_of_refused_entry(error: &RedisError) -> (StoreErrorKind, &'static str) {
         AuthenticationFailed, InvalidClientConfig, MasterNameNotFoundBySentinel, RESP3NotSupported,
     };
 
+    let details = error.detail().unwrap_or_default();
     match (error.kind(), error.code()) {
         (AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
             (StoreErrorKind::Misconfigured, "; check user and password")
         }
         (_, Some("NOPERM")) => {
             (StoreErrorKind::Misconfigured, "; its user lacks a right: see the README for those needed")
+        }
+        (_, Some("ERR")) if details.contains("DB index") => {
+            (StoreErrorKind::Misconfigured, "; it has no database of this number")
         }
         (RESP3NotSupported, _) => (StoreErrorKind::Misconfigured, "; it is older than Redis 7.0"),
         (MasterNameNotFoundBySentinel, _) => (StoreErrorKind::Misconfigured, "; check the master's name"),
@@ -74,12 +81,16 @@ fn refused(place: &str, error: ServerError, operation: &'static str) -> StoreErr
                 "the key holds {details} bytes that are no record of this library: something else writes under this prefix"
             ),
         ),
+        "DAMAGED" => (StoreErrorKind::Damaged, format!("the key holds a damaged record: {details}")),
         "NOPERM" => (
             StoreErrorKind::Misconfigured,
             format!("its user lacks a right: {details}; see the README for those needed"),
         ),
         "NOAUTH" | "WRONGPASS" => (StoreErrorKind::Misconfigured, "it wants another user or password".into()),
-        "READONLY" => (StoreErrorKind::Unavailable, "it is a replica, or has become one".into()),
+        "READONLY" => (
+            StoreErrorKind::Unavailable,
+            "it is a replica, or has become one: name the master, or the sentinels by `redis-sentinel://`".into(),
+        ),
         "MISCONF" => {
             (StoreErrorKind::Unavailable, "it cannot write its snapshot and takes no writes; free its disk".into())
         }
@@ -94,6 +105,9 @@ fn refused(place: &str, error: ServerError, operation: &'static str) -> StoreErr
         ),
         "ERR" if details.contains("user_script") => {
             (StoreErrorKind::Damaged, format!("the key holds a damaged record, over which a script failed: {details}"))
+        }
+        "ERR" if details.contains("cluster support disabled") => {
+            (StoreErrorKind::Misconfigured, "it is no part of a cluster: write `redis://`".into())
         }
         code => (StoreErrorKind::Internal, format!("it answered {code} {details}")),
     };

@@ -2,98 +2,24 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
-use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError};
-use redis::{Cmd, FromRedisValue, Value};
-use tokio::time::Instant;
+use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, StoreError, StoreErrorKind};
+use redis::{Cmd, FromRedisValue};
 
-use crate::config::{Eviction, RedisStoreConfig, Start, misconfigured};
+use crate::config::RedisStoreConfig;
 use crate::error::Operation;
 use crate::link::{Failure, Job, Node, Servers};
 
-/// The oldest Redis: the first whose `SET` takes `NX` and `GET` together.
-const OLDEST: (u32, u32) = (7, 0);
-
-/// Makes sure that the servers are as they must be. Whether they can compare a value and set it by one
-/// command.
-pub(crate) async fn look_at(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, StoreError> {
-    let begun = Instant::now();
-    let mut pause = Duration::from_millis(20);
-    loop {
-        match look(servers, config).await {
-            Err(error) if error.is_passing() => match config.start {
-                Start::Wait(limit) if begun.elapsed() + pause < limit => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                }
-                Start::Fail | Start::Wait(_) => return Err(error),
-            },
-            outcome => return outcome,
-        }
-    }
-}
-
-async fn look(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, StoreError> {
-    for node in servers.all().await.during("open")? {
-        let hello: HashMap<String, Value> = ask(&node, &["HELLO"]).await.during("open")?;
-        let said = |name| hello.get(name).cloned().and_then(|said| String::from_redis_value(said).ok());
-        let (server, version) = (said("server").unwrap_or_default(), said("version").unwrap_or_default());
-        if server == "redis" && parsed(&version).is_none_or(|version| version < OLDEST) {
-            let (major, minor) = OLDEST;
-            return Err(misconfigured(format!(
-                "{} is Redis {version}; the oldest that serves is {major}.{minor}",
-                node.place()
-            )));
-        }
-        check_eviction(&node, config.eviction).await?;
-    }
-    compares(servers, config).await.during("open")
-}
-
-fn parsed(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.split('.').map(str::parse);
-    Some((parts.next()?.ok()?, parts.next()?.ok()?))
-}
-
-async fn check_eviction(node: &std::sync::Arc<Node>, eviction: Eviction) -> Result<(), StoreError> {
-    let policy = match info(node, "memory").await {
-        Ok(memory) => memory.get("maxmemory_policy").cloned(),
-        Err(Failure::Refused { .. }) => None,
-        other => other.during("open")?.remove("maxmemory_policy"),
-    };
-    let place = node.place();
-    match policy.as_deref() {
-        Some("noeviction") => Ok(()),
-        Some(policy) if eviction == Eviction::Refuse => Err(misconfigured(format!(
-            "Redis at {place} has the maxmemory-policy {policy}, by which it forgets locks and results when its memory is \
-             full; set it to noeviction, or allow it with the option eviction=warn"
-        ))),
-        Some(policy) => {
-            tracing::warn!(place, policy, "this Redis forgets locks and results when its memory is full");
-            Ok(())
-        }
-        None => {
-            tracing::warn!(place, "cannot tell whether this Redis evicts keys: its user may not use INFO");
-            Ok(())
-        }
-    }
-}
-
-/// Whether the servers have `SET … IFEQ` (Redis 8.4, Valkey 8.1): it sets nothing where there is nothing.
-async fn compares(servers: &Servers, config: &RedisStoreConfig) -> Result<bool, Failure> {
-    let name = format!("{}~probe", config.prefix).into_bytes();
-    let mut set = Cmd::new();
-    set.arg("SET").arg(&name).arg("").arg("IFEQ").arg("nothing").arg("PX").arg(1);
-    match servers.call(&name, Job::Command(set)).await?.0.result {
-        Ok(_) => Ok(true),
-        Err(Failure::Refused { error, .. }) if error.code() == "ERR" => Ok(false),
-        Err(failure) => Err(failure),
-    }
-}
-
 /// What the servers survive, as they are set up at this moment.
 pub(crate) async fn found(servers: &Servers, config: &RedisStoreConfig) -> Result<Guarantees, StoreError> {
+    tokio::time::timeout(config.limit, find(servers, config)).await.unwrap_or_else(|_| {
+        let message = format!("Redis: the servers did not say what they are within {:?}", config.limit);
+        Err(StoreError::new(StoreErrorKind::InDoubt, "guarantees").with_message(message))
+    })
+}
+
+async fn find(servers: &Servers, config: &RedisStoreConfig) -> Result<Guarantees, StoreError> {
     let mut guarantees = Guarantees::none("redis");
     guarantees.shared = Answer::Yes;
     guarantees.clock = ClockSource::Server;
@@ -138,7 +64,7 @@ fn weaker(one: Answer, other: Answer) -> Answer {
     }
 }
 
-async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
+async fn on_disk(node: &Arc<Node>) -> Result<Answer, Failure> {
     let place = node.place();
     let setting = async |name| {
         let settings: Option<HashMap<String, String>> = readable(ask(node, &["CONFIG", "GET", name]).await)?;
@@ -154,6 +80,12 @@ async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
         (Some(false), _) => {
             Answer::No(format!("{place} loses what it has not written to its last snapshot; set appendonly yes"))
         }
+        (Some(true), Some("always")) if setting("no-appendfsync-on-rewrite").await?.as_deref() == Some("yes") => {
+            Answer::No(format!(
+                "{place} answers before what it wrote is on the disk while it rewrites its log or takes a snapshot; set \
+                 no-appendfsync-on-rewrite no"
+            ))
+        }
         (Some(true), Some("always")) => Answer::Yes,
         (Some(true), Some(fsync)) => Answer::No(format!(
             "{place} answers before what it wrote is on the disk: its appendfsync is {fsync}, which may lose a second or \
@@ -168,7 +100,7 @@ async fn on_disk(node: &std::sync::Arc<Node>) -> Result<Answer, Failure> {
     })
 }
 
-async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> Result<Answer, Failure> {
+async fn replicated(node: &Arc<Node>, config: &RedisStoreConfig) -> Result<Answer, Failure> {
     let place = node.place();
     let Some(wanted) = config.replicas else {
         return Ok(Answer::No(format!(
@@ -178,7 +110,7 @@ async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> R
     let Some(replication) = readable(info(node, "replication").await)? else {
         return Ok(Answer::CannotTell(format!("{place} does not say how many replicas it has: allow its user INFO")));
     };
-    let there: u32 = replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default();
+    let there = connected_replicas(&replication);
     Ok(match there.cmp(&wanted.by) {
         Ordering::Equal => Answer::Yes,
         Ordering::Less => {
@@ -192,6 +124,11 @@ async fn replicated(node: &std::sync::Arc<Node>, config: &RedisStoreConfig) -> R
     })
 }
 
+/// How many replicas a server has, by what `INFO replication` says.
+pub(crate) fn connected_replicas(replication: &HashMap<String, String>) -> u32 {
+    replication.get("connected_slaves").and_then(|there| there.parse().ok()).unwrap_or_default()
+}
+
 /// `None` where the user may not ask.
 fn readable<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
@@ -201,12 +138,12 @@ fn readable<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     }
 }
 
-async fn info(node: &std::sync::Arc<Node>, section: &str) -> Result<HashMap<String, String>, Failure> {
+pub(crate) async fn info(node: &Arc<Node>, section: &str) -> Result<HashMap<String, String>, Failure> {
     let info: String = ask(node, &["INFO", section]).await?;
     Ok(info.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.into(), value.into())).collect())
 }
 
-async fn ask<T: FromRedisValue>(node: &std::sync::Arc<Node>, words: &[&str]) -> Result<T, Failure> {
+pub(crate) async fn ask<T: FromRedisValue>(node: &Arc<Node>, words: &[&str]) -> Result<T, Failure> {
     let mut command = Cmd::new();
     for word in words {
         command.arg(*word);

@@ -7,14 +7,13 @@
 //! | 0–3 | `idr` and the format's version, 1 |
 //! | 4 | the state: `P` in progress, `U` unknown, `R` released, `C` completed |
 //! | 5–20, 21–28 | owner and fence: the lock |
-//! | 29 | flags: 1 kept longer than it is remembered, 2 confirmed, 4 with a prior attempt |
-//! | 30 | why there is no value, from 1; 0 where there is one |
-//! | 31 | the policy for unknown attempts |
-//! | 32, 33–64 | version and digest of the fingerprint |
-//! | 65–68, 69–76 | the attempt's number, and when it acquired the key |
-//! | 77– | P: end of the lease (0: told by the key's expiry), retention, unknown retention; U, R: until; C: at, until |
+//! | 29 | flags: 1 kept longer than it is remembered, 2 confirmed, 4 with a prior attempt, 8 with notes |
+//! | 30 | the policy for unknown attempts, and 16 times why there is no value (0 where there is one) |
+//! | 31, 32–63 | version and digest of the fingerprint |
+//! | 64–67, 68–75 | the attempt's number, and when it acquired the key |
+//! | 76– | P: end of the lease (0: told by the key's expiry), retention, unknown retention; U, R: until; C: at, until |
 //! | then | the prior attempt, if there is one: number, fence, when and how it ended, until when it is remembered |
-//! | then | context and attributes, after their length in two bytes |
+//! | then | context and attributes, if there are any, after their length in two bytes |
 //! | then | C: the value |
 
 use std::time::Duration;
@@ -28,13 +27,14 @@ use idempotency_core::{
 const MAGIC: &[u8; 3] = b"idr";
 const VERSION: u8 = 1;
 /// What precedes the state's own times.
-const HEAD: usize = 77;
+const HEAD: usize = 76;
 /// How a record begins: up to its lock.
 pub(crate) const BEGINS: usize = 29;
 
 const PADDED: u8 = 1;
 const CONFIRMED: u8 = 2;
 const PRIOR: u8 = 4;
+const NOTES: u8 = 8;
 
 /// A record, and what its key's expiry means for it.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub(crate) fn begun(record: &Record) -> Vec<u8> {
     out.extend_from_slice(&0_u64.to_be_bytes());
     out.extend_from_slice(&micros(retention).to_be_bytes());
     out.extend_from_slice(&micros(unknown_retention).to_be_bytes());
-    notes(&mut out, &record.context, &record.attributes);
+    notes(&mut out, record);
     out
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn completed(begun: &Record, at: Timestamp, until: Timestamp, result:
     head(&mut out, b'C', begun, 0, omitted);
     out.extend_from_slice(&at.as_micros().to_be_bytes());
     out.extend_from_slice(&until.as_micros().to_be_bytes());
-    notes(&mut out, &begun.context, &begun.attributes);
+    notes(&mut out, begun);
     out.extend_from_slice(value);
     out
 }
@@ -144,14 +144,23 @@ fn head(out: &mut Vec<u8>, state: u8, record: &Record, flags: u8, omitted: u8) {
         OnUnknown::Reconcile => 1,
         OnUnknown::Refuse => 2,
     };
-    out.extend_from_slice(&[flags, omitted, policy, record.fingerprint.version()]);
+    let flags = if has_notes(record) { flags | NOTES } else { flags };
+    out.extend_from_slice(&[flags, policy | omitted << 4, record.fingerprint.version()]);
     out.extend_from_slice(record.fingerprint.as_bytes());
     out.extend_from_slice(&record.attempt.to_be_bytes());
     out.extend_from_slice(&record.acquired_at.as_micros().to_be_bytes());
 }
 
+fn has_notes(record: &Record) -> bool {
+    record.context != Context::default() || !record.attributes.is_empty()
+}
+
 /// Context and attributes, after their length. At most 1.6 KiB: see [`Attributes`].
-fn notes(out: &mut Vec<u8>, context: &Context, attributes: &Attributes) {
+fn notes(out: &mut Vec<u8>, record: &Record) {
+    if !has_notes(record) {
+        return;
+    }
+    let (context, attributes) = (&record.context, &record.attributes);
     let at = out.len();
     out.extend_from_slice(&[0, 0]);
     let mut note = |kind: u8, text: &str| {
@@ -187,8 +196,9 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
     let state = reader.byte()?;
     let owner = Owner::from_u128(u128::from_be_bytes(reader.array()?));
     let fence = Fence::new(reader.number()?);
-    let (flags, omitted) = (reader.byte()?, reader.byte()?);
-    let on_unknown = match reader.byte()? {
+    let (flags, detail) = (reader.byte()?, reader.byte()?);
+    let (policy, omitted) = (detail & 15, detail >> 4);
+    let on_unknown = match policy {
         0 => OnUnknown::RunAgain,
         1 => OnUnknown::Reconcile,
         2 => OnUnknown::Refuse,
@@ -205,7 +215,7 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
         _ => return Err(Garbled::Damaged("it has no such state")),
     };
     let prior = if flags & PRIOR == 0 { None } else { Some(reader.prior()?) };
-    let (context, attributes) = reader.notes()?;
+    let (context, attributes) = if flags & NOTES == 0 { Default::default() } else { reader.notes()? };
     let state = match state {
         b'P' => {
             let [lease_until, retention, unknown_retention] = times.map(Timestamp::as_micros);
@@ -220,6 +230,7 @@ pub(crate) fn decode(bytes: &Bytes, expires: Option<u64>) -> Result<Stored, Garb
                 unknown_retention: Duration::from_micros(unknown_retention),
             }
         }
+        b'U' if prior.is_none() => return Err(Garbled::Damaged("it does not say which attempt is unknown")),
         b'U' => State::Unknown { until: times[0] },
         b'R' => State::Released { until: times[0] },
         _ => State::Completed { at: times[0], until: times[1], result: completion(omitted, reader.rest())? },

@@ -5,10 +5,12 @@
 
 mod clock;
 mod config;
+mod contended;
 mod error;
 mod guarantees;
 mod layout;
 mod link;
+mod opening;
 mod remembered;
 mod replicas;
 mod scripts;

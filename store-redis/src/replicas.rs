@@ -112,18 +112,22 @@ impl Replicas {
             return Err(self.in_doubt(NOT_REACHED));
         };
         let within = self.wanted.within;
-        let mut pipeline = Pipeline::with_capacity(3);
+        let mut pipeline = Pipeline::with_capacity(4);
+        if self.options.cluster {
+            // Its slot may be on its way to this server.
+            pipeline.cmd("ASKING");
+        }
         pipeline.cmd("EVAL").arg(WRITE).arg(1).arg(own_key);
         // Before the wait: it is the history that was written in, whatever becomes of the server then.
         pipeline.cmd("INFO").arg("replication");
         pipeline.cmd("WAIT").arg(self.wanted.by).arg(u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1));
         let limit = within + self.options.limit;
-        let exchange = open.connection.req_packed_commands(&pipeline, 0, 3);
+        let exchange = open.connection.req_packed_commands(&pipeline, 0, pipeline.len());
         let Ok(Ok(answers)) = tokio::time::timeout(limit, exchange).await else {
             self.channel.replace(&open);
             return Err(self.in_doubt(NOT_REACHED));
         };
-        self.channel.answered();
+        self.channel.answered(&open);
         for answer in &answers {
             if let redis::Value::ServerError(error) = answer {
                 self.channel.replace(&open);
@@ -138,7 +142,7 @@ impl Replicas {
                 return Err(self.in_doubt(NOT_REACHED));
             }
         }
-        let info = match answers.get(1) {
+        let info = match answers.len().checked_sub(2).and_then(|at| answers.get(at)) {
             Some(redis::Value::BulkString(info)) => String::from_utf8_lossy(info).into_owned(),
             Some(redis::Value::VerbatimString { text, .. }) => text.clone(),
             _ => String::new(),

@@ -13,13 +13,14 @@ use idempotency_core::{
 use redis::{Cmd, Value};
 
 use crate::config::RedisStoreConfig;
+use crate::contended::Contended;
 use crate::error::{Operation, damaged, nonsense};
 use crate::layout::{self, micros};
 use crate::link::{Completing, Ended, Failure, Job, Servers, number};
 use crate::remembered::Remembered;
 use crate::replicas::Replicas;
 use crate::scripts::{self, Move};
-use crate::{guarantees, watch};
+use crate::{guarantees, opening, watch};
 
 /// The largest value that is kept, in bytes: one value on its way delays all others on its connection.
 const LARGEST_VALUE: usize = 16 * 1024 * 1024;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) servers: Arc<Servers>,
     pub(crate) config: RedisStoreConfig,
     remembered: Remembered,
+    contended: Contended,
     /// The servers can compare a value and set it by one command.
     compares: AtomicBool,
 }
@@ -55,7 +57,9 @@ impl RedisStore {
     /// [`Start::Wait`](crate::Start::Wait)), *misconfigured* where one is too old, evicts keys, or will
     /// not have us.
     pub async fn open(config: RedisStoreConfig) -> Result<Self, StoreError> {
-        for (name, given) in [("limit", config.limit), ("clock tolerance", config.clock_tolerance)] {
+        let waits = config.replicas.map(|replicas| ("time to wait for replicas", replicas.within));
+        let times = [("limit", config.limit), ("clock tolerance", config.clock_tolerance)];
+        for (name, given) in times.into_iter().chain(waits) {
             if given < Duration::from_millis(1) || given > Duration::from_secs(24 * 60 * 60) {
                 return Err(crate::config::misconfigured(format!(
                     "the {name} of {given:?} is not within 1 ms and a day"
@@ -65,8 +69,14 @@ impl RedisStore {
         #[cfg(feature = "tls")]
         crate::tls::install_provider();
         let servers = Arc::new(Servers::new(config.place.clone(), config.options()));
-        let compares = guarantees::look_at(&servers, &config).await?;
-        let shared = Shared { servers, config, remembered: Remembered::default(), compares: AtomicBool::new(compares) };
+        let compares = opening::look_at(&servers, &config).await?;
+        let shared = Shared {
+            servers,
+            config,
+            remembered: Remembered::default(),
+            contended: Contended::new(),
+            compares: AtomicBool::new(compares),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 }
@@ -89,8 +99,10 @@ impl Shared {
         let (ended, node) = self.servers.call(name, job).await.during(operation)?;
         let Ended { result, history, .. } = ended;
         let answer = result.during(operation)?;
+        // What a move answers begins with the time.
         if let Value::Array(parts) = &answer
-            && let Some(now) = parts.first().and_then(number)
+            && let [now, _, _, _] = &parts[..]
+            && let Some(now) = number(now)
         {
             node.clock.observe(sent, Timestamp::from_micros(now));
         }
@@ -157,6 +169,9 @@ impl Shared {
     async fn acquire_new(&self, key: &Key, claim: &Claim) -> Result<Option<Acquired>, StoreError> {
         const ACQUIRE: &str = "acquire_lock";
         let name = self.name(key);
+        if self.contended.has(&name) {
+            return Ok(None);
+        }
         let node = self.servers.node(&name).await.during(ACQUIRE)?;
         let Some(now) = node.clock.now().filter(|_| self.outlives_tolerance(claim.unknown_retention)) else {
             return Ok(None);
@@ -169,17 +184,20 @@ impl Shared {
         set.arg("SET").arg(&name).arg(&written[..]).arg("NX").arg("GET").arg("PX").arg(kept);
         match self.call(ACQUIRE, &name, Job::Command(set)).await? {
             Value::Nil => {
-                self.remembered.add(lock, written);
+                self.remembered.add(record, written);
                 Ok(Some(Acquired::Acquired(Grant { lock, attempt: 1, prior: None })))
             }
             Value::BulkString(found) => {
                 let stored = layout::decode(&found.into(), None).map_err(|garbled| damaged(ACQUIRE, garbled))?;
                 // It is there, so it is to be replayed; whatever else is there, the server judges.
                 if !stored.expires_with_key || !matches!(stored.record.state, State::Completed { .. }) {
+                    self.contended.add(&name);
                     return Ok(None);
                 }
                 let Snapshot { record, now } = stored.read_at(node.clock.now().unwrap_or(now));
-                Ok(Some(moves::acquire(Some(&record), claim, now, Fence::default()).answer))
+                let answer = moves::acquire(Some(&record), claim, now, Fence::default()).answer;
+                // Nothing was written, so there is no lock, whatever a damaged record says.
+                Ok(Some(answer).filter(|answer| !matches!(answer, Acquired::Acquired(_))))
             }
             _ => Err(nonsense(ACQUIRE, "SET NX GET by something else than a record")),
         }
@@ -195,14 +213,21 @@ impl Shared {
         let stored = layout::decode(&bytes, expires).map_err(|garbled| damaged(ACQUIRE, garbled))?;
         let Snapshot { record, now } = stored.read_at(found.now);
         if found.changed {
-            self.remembered.add(record.lock, bytes);
             let grant = Grant { lock: record.lock, attempt: record.attempt, prior: record.prior };
+            self.remembered.add(record, bytes);
             return Ok(Acquired::Acquired(grant));
         }
         // Nothing was changed: what this record means for the claim is said in one place.
         match moves::acquire(Some(&record), claim, now, Fence::default()).answer {
             Acquired::Acquired(_) => Err(nonsense(ACQUIRE, "that a key is held, which is free")),
-            answer => Ok(answer),
+            answer @ Acquired::InProgress { .. } => {
+                self.contended.add(&self.name(key));
+                Ok(answer)
+            }
+            answer => {
+                self.contended.remove(&self.name(key));
+                Ok(answer)
+            }
         }
     }
 
@@ -222,16 +247,15 @@ impl Shared {
         let name = self.name(key);
         let node = self.servers.node(&name).await.during(STORE)?;
         let Some(now) = node.clock.now() else { return Ok(None) };
-        let begun = layout::decode(&acquired.record, None).map_err(|garbled| damaged(STORE, garbled))?.record;
-        let State::InProgress { unknown_retention, .. } = begun.state else { return Ok(None) };
+        let State::InProgress { unknown_retention, .. } = acquired.record.state else { return Ok(None) };
         if !self.outlives_tolerance(unknown_retention) {
             return Ok(None);
         }
         let compares = acquired.is_exact && self.compares.load(Ordering::Relaxed);
         let completing = Completing {
             begins: layout::in_progress_under(*lock),
-            expected: compares.then(|| acquired.record.to_vec()),
-            record: layout::completed(&begun, now, now.plus(retention), result),
+            expected: compares.then(|| acquired.written.to_vec()),
+            record: layout::completed(&acquired.record, now, now.plus(retention), result),
             keep_ms: micros(retention).div_ceil(1000),
             name: name.clone(),
         };

@@ -32,8 +32,9 @@ impl Upkeep for RedisStore {
         for node in self.shared.servers.all().await.during("stats")? {
             let mut walk = Walk::new(&self.shared, node, "stats");
             while let Some(names) = walk.next().await? {
-                let names = names.into_iter().filter(|name| seen.insert(hash(name))).collect();
-                for (_, snapshot) in self.shared.read_all("stats", &walk.node, names).await? {
+                let names = names.into_iter().filter(|name| seen.insert(hash(name)));
+                let names: Vec<_> = names.map(|name| (name, walk.node.clone())).collect();
+                for (_, snapshot) in self.shared.read_all("stats", &names).await? {
                     stats.count(&snapshot);
                 }
             }
@@ -45,34 +46,52 @@ impl Upkeep for RedisStore {
     /// bounded steps (`SCAN`), as no index is kept.
     async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
         // One more than is wanted tells whether there is another page. Some may have expired by the time
-        // they are read, so what is found in excess is kept, too.
-        let spare = limit.saturating_add(STEP);
-        let mut first: BTreeMap<Vec<u8>, Arc<Node>> = BTreeMap::new();
-        let after = after.map(|key| self.shared.name(key));
-        for node in self.shared.servers.all().await.during("list")? {
-            let mut walk = Walk::new(&self.shared, node, "list");
-            while let Some(names) = walk.next().await? {
-                let later = names.into_iter().filter(|name| after.as_ref().is_none_or(|after| name > after));
-                first.extend(later.map(|name| (name, walk.node.clone())));
-                while first.len() > spare {
-                    first.pop_last();
-                }
-            }
-        }
+        // they are read, or be kept though they are forgotten, so what is found in excess is kept, too.
+        let mut spare = limit.saturating_add(STEP);
+        let mut after = after.map(|key| self.shared.name(key));
         let mut page = Page::default();
-        let names: Vec<(Vec<u8>, Arc<Node>)> = first.into_iter().collect();
-        for names in names.chunks(STEP) {
-            for (name, node) in names {
-                for (key, snapshot) in self.shared.read_all("list", node, vec![name.clone()]).await? {
+        loop {
+            let (names, are_all) = self.names_after(after.as_deref(), spare).await?;
+            after = names.last().map(|(name, _)| name.clone());
+            for names in names.chunks(STEP) {
+                for found in self.shared.read_all("list", names).await? {
                     if page.records.len() == limit {
                         page.next = page.records.last().map(|(key, _)| key.clone());
                         return Ok(page);
                     }
-                    page.records.push((key, snapshot));
+                    page.records.push(found);
+                }
+            }
+            if are_all {
+                return Ok(page);
+            }
+            // All that was looked at, and still no full page: the more at once, the fewer walks.
+            spare = spare.saturating_mul(2);
+        }
+    }
+}
+
+impl RedisStore {
+    /// The first names after `after`, in their order, and whether these are all there are.
+    async fn names_after(
+        &self,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<(Vec<(Vec<u8>, Arc<Node>)>, bool), StoreError> {
+        let mut first: BTreeMap<Vec<u8>, Arc<Node>> = BTreeMap::new();
+        let mut are_all = true;
+        for node in self.shared.servers.all().await.during("list")? {
+            let mut walk = Walk::new(&self.shared, node, "list");
+            while let Some(names) = walk.next().await? {
+                let later = names.into_iter().filter(|name| after.is_none_or(|after| &name[..] > after));
+                first.extend(later.map(|name| (name, walk.node.clone())));
+                while first.len() > most {
+                    first.pop_last();
+                    are_all = false;
                 }
             }
         }
-        Ok(page)
+        Ok((first.into_iter().collect(), are_all))
     }
 }
 
@@ -119,34 +138,37 @@ impl Shared {
     async fn read_all(
         &self,
         operation: &'static str,
-        node: &Arc<Node>,
-        names: Vec<Vec<u8>>,
+        names: &[(Vec<u8>, Arc<Node>)],
     ) -> Result<Vec<(Key, Snapshot)>, StoreError> {
-        let calls = names.into_iter().map(|name| {
-            let node = node.clone();
+        // All at once, so that they travel together.
+        let calls = names.iter().map(|(name, node)| {
+            let (name, node) = (name.clone(), node.clone());
             tokio::spawn(async move {
-                let key = name.clone();
                 let ended = node.call(Job::Move { script: &scripts::GET, name, args: Vec::new() }).await;
-                (key, ended.and_then(|ended| ended.result))
+                ended.and_then(|ended| ended.result)
             })
         });
+        let calls: Vec<_> = calls.collect();
         let mut read = Vec::new();
-        for call in calls.collect::<Vec<_>>() {
-            let (name, answer) =
-                call.await.map_err(|_| nonsense(operation, "nothing: the runtime is shutting down"))?;
-            let Value::Array(parts) = answer.during(operation)? else { continue };
-            let [now, Value::BulkString(bytes), expires, _] = &parts[..] else { continue };
-            let now = Timestamp::from_micros(number(now).unwrap_or_default());
-            let stored = layout::decode(&Bytes::from(bytes.clone()), number(expires))
-                .map_err(|garbled| damaged(operation, garbled))?;
-            let snapshot = stored.read_at(now);
+        for (call, (name, _)) in calls.into_iter().zip(names) {
             let Ok(key) = Key::parse(&name[self.config.prefix.len()..]) else { continue };
+            let answer = call.await.map_err(|_| nonsense(operation, "nothing: the runtime is shutting down"))?;
+            let Value::Array(parts) = answer.during(operation).map_err(|error| of_key(&key, error))? else { continue };
+            let [now, Value::BulkString(bytes), expires, _] = &parts[..] else { continue };
+            let stored = layout::decode(&Bytes::from(bytes.clone()), number(expires))
+                .map_err(|garbled| of_key(&key, damaged(operation, garbled)))?;
+            let snapshot = stored.read_at(Timestamp::from_micros(number(now).unwrap_or_default()));
             if moves::read(Some(&snapshot.record), snapshot.now).is_some() {
                 read.push((key, snapshot));
             }
         }
         Ok(read)
     }
+}
+
+/// Names the key that something is wrong with: whoever counts or lists has not.
+fn of_key(key: &Key, error: StoreError) -> StoreError {
+    StoreError::new(error.kind(), error.operation()).with_message(format!("at the key {key}")).with_source(error)
 }
 
 fn hash(name: &[u8]) -> u64 {

@@ -69,7 +69,9 @@ pub(crate) fn parse(url: &str) -> Result<RedisStoreConfig, StoreError> {
         "sentinel" => sentinel(&parts, &options)?,
         _ => cluster(&parts)?,
     });
-    options.into_iter().filter(|(name, _)| !name.starts_with("sentinel_")).try_fold(config, set)
+    let has_password = options.iter().any(|(name, _)| *name == "sentinel_password");
+    let mut others = options.into_iter().filter(|(name, _)| !name.starts_with("sentinel_"));
+    others.try_fold(config, |config, option| set(config, option, has_password))
 }
 
 impl Parts<'_> {
@@ -134,9 +136,14 @@ fn cluster(parts: &Parts<'_>) -> Result<Place, StoreError> {
     Ok(Place::Cluster(like, seeds))
 }
 
-fn set(config: RedisStoreConfig, (name, value): (&str, &str)) -> Result<RedisStoreConfig, StoreError> {
+fn set(
+    config: RedisStoreConfig,
+    (name, value): (&str, &str),
+    has_password: bool,
+) -> Result<RedisStoreConfig, StoreError> {
     let bad = |expected: &str| misconfigured(format!("the option `{name}` is {expected}"));
-    let duration = || duration(value).ok_or_else(|| bad("a time such as `500ms` or `2s`"));
+    let duration =
+        || duration(value).ok_or_else(|| bad("a whole number of milliseconds or seconds, such as `500ms` or `2s`"));
     Ok(match name {
         "prefix" => config.with_prefix(value),
         "limit" => config.with_limit(duration()?),
@@ -153,6 +160,12 @@ fn set(config: RedisStoreConfig, (name, value): (&str, &str)) -> Result<RedisSto
         "replicas_within" => {
             let by = config.replicas.map_or(1, |replicas| replicas.by);
             config.with_replicas(by, duration()?)
+        }
+        // It may be the rest of a password.
+        _ if has_password => {
+            return Err(misconfigured(format!(
+                "an option has no name that is known; there are {OPTIONS}, and an `&` in a password is written `%26`"
+            )));
         }
         other => return Err(misconfigured(format!("there is no option `{other}`; there are {OPTIONS}"))),
     })

@@ -1,6 +1,7 @@
 //! Being told when a record changes.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use idempotency_core::Watch;
@@ -28,12 +29,16 @@ type ByName = HashMap<Vec<u8>, Vec<oneshot::Sender<()>>>;
 #[derive(Debug)]
 struct Tracking {
     watchers: Watchers,
+    /// Whether the connection that was made last tells of changes.
+    tells: Mutex<Arc<AtomicBool>>,
 }
 
 impl Purpose for Tracking {
     fn pushes(&self) -> Option<mpsc::UnboundedSender<PushInfo>> {
         let (pushes, mut pushed) = mpsc::unbounded_channel::<PushInfo>();
         let watchers = self.watchers.clone();
+        let tells = Arc::new(AtomicBool::new(false));
+        self.tells.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&tells);
         tokio::spawn(async move {
             while let Some(push) = pushed.recv().await {
                 match push.kind {
@@ -43,13 +48,18 @@ impl Purpose for Tracking {
                     _ => {}
                 }
             }
-            watchers.wake_all();
+            // One that never told of anything ends nothing: whoever was woken would try it again at once.
+            if tells.load(Ordering::Acquire) {
+                watchers.wake_all();
+            }
         });
         Some(pushes)
     }
 
     async fn prepare(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async(connection).await
+        redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async::<()>(connection).await?;
+        self.tells.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -82,6 +92,11 @@ impl Watchers {
         self.all().remove(name).into_iter().flatten().for_each(told);
     }
 
+    /// Forgets whoever watches a record that cannot be watched, and wakes nobody.
+    fn leave(&self, name: &[u8]) {
+        self.all().remove(name);
+    }
+
     fn wake_all(&self) {
         std::mem::take(&mut *self.all()).into_values().flatten().for_each(told);
     }
@@ -104,7 +119,7 @@ impl Watchers {
 
 impl Watching {
     pub(crate) fn new(place: String, options: Options) -> Self {
-        let tracking = Tracking { watchers: Watchers::default() };
+        let tracking = Tracking { watchers: Watchers::default(), tells: Mutex::default() };
         Self { channel: Channel::new(tracking, place, options.limit, false), limit: options.limit }
     }
 
@@ -115,16 +130,20 @@ impl Watching {
     /// Has the server tell of the record's next change. A record that is in progress no more has
     /// changed already.
     async fn register(&self, way: &Way, name: &[u8]) -> Result<(), Failure> {
-        let mut open = self.channel.open(way).await?;
+        // What breaks wakes those who wait. Where the server will have none that watches, it would have
+        // none the next time either: they go by their own clocks.
+        let mut open = self.channel.open(way).await.inspect_err(|failure| {
+            if failure.is_refusal() { self.watchers().leave(name) } else { self.watchers().wake(name) }
+        })?;
         let mut state = redis::cmd("GETRANGE");
         state.arg(name).arg(0).arg(4);
         match tokio::time::timeout(self.limit, state.query_async::<Value>(&mut open.connection)).await {
             Ok(Ok(Value::BulkString(state))) if state.last() == Some(&b'P') => {
-                self.channel.answered();
+                self.channel.answered(&open);
                 Ok(())
             }
             Ok(Ok(_)) => {
-                self.channel.answered();
+                self.channel.answered(&open);
                 self.watchers().wake(name);
                 Ok(())
             }

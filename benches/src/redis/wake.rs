@@ -51,7 +51,7 @@ async fn wakes(holder: &Arc<Idempotency>, waiter: &Arc<Idempotency>, keys: Vec<K
                 let mut returned = None;
                 let operation = async {
                     let _ = running.send(());
-                    let _ = may_go.await;
+                    may_go.await.expect("it is told to go on");
                     returned = Some(Instant::now());
                     Ok::<_, Error>(Payment::sample())
                 };

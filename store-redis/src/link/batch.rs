@@ -1,5 +1,7 @@
 //! Calls that travel together.
 
+use std::sync::Arc;
+
 use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 use tokio::sync::oneshot;
 
@@ -43,7 +45,7 @@ pub(crate) struct Ended {
     /// Given back where another server may have to be asked: in a cluster.
     pub(crate) job: Option<Box<Job>>,
     /// The server's history of writes when it was asked.
-    pub(crate) history: Option<std::sync::Arc<str>>,
+    pub(crate) history: Option<Arc<str>>,
 }
 
 /// A call that waits to be sent.
@@ -229,12 +231,7 @@ impl Batch {
     }
 
     /// Tells everybody the answers.
-    pub(crate) fn answer(
-        mut self,
-        answers: Vec<Value>,
-        place: &str,
-        history: &Option<std::sync::Arc<str>>,
-    ) -> Vec<ServerError> {
+    pub(crate) fn answer(mut self, answers: Vec<Value>, place: &str, history: &Option<Arc<str>>) -> Vec<ServerError> {
         let mut errors = Vec::new();
         for (answer, calls) in answers.into_iter().zip(std::mem::take(&mut self.commands)) {
             match (answer, calls) {
@@ -263,7 +260,7 @@ impl Batch {
         call: usize,
         answer: Value,
         place: &str,
-        history: &Option<std::sync::Arc<str>>,
+        history: &Option<Arc<str>>,
         errors: &mut Vec<ServerError>,
     ) {
         let Some(Waiting { job, reply }) = self.waiting.get_mut(call).and_then(Option::take) else { return };

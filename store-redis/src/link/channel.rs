@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, RedisResult};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::failure::Failure;
@@ -51,7 +51,6 @@ pub(crate) struct Channel<P> {
     connecting: tokio::sync::Mutex<Option<Failure>>,
     /// Attempts to connect that have ended.
     attempts: AtomicU64,
-    silences: AtomicU64,
 }
 
 /// A connection, and which one after another it is.
@@ -62,6 +61,8 @@ pub(crate) struct Open {
     /// The server's replication id when the connection was made: another one means that this server,
     /// or another in its place, may have forgotten what went through here.
     pub(crate) history: Option<Arc<str>>,
+    /// How often in a row it gave no answer in time.
+    silences: Arc<AtomicU64>,
 }
 
 impl<P: Purpose> Channel<P> {
@@ -74,7 +75,6 @@ impl<P: Purpose> Channel<P> {
             open: RwLock::new(None),
             connecting: tokio::sync::Mutex::new(None),
             attempts: AtomicU64::new(0),
-            silences: AtomicU64::new(0),
         }
     }
 
@@ -114,8 +114,7 @@ impl<P: Purpose> Channel<P> {
         let number = self.attempts.fetch_add(1, Ordering::AcqRel);
         match made {
             Ok((connection, history)) => {
-                let open = Open { connection, number, history };
-                self.silences.store(0, Ordering::Relaxed);
+                let open = Open { connection, number, history, silences: Arc::default() };
                 *last = None;
                 *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
                 Ok(open)
@@ -128,10 +127,6 @@ impl<P: Purpose> Channel<P> {
     }
 
     async fn connect(&self, way: &Way) -> RedisResult<(MultiplexedConnection, Option<Arc<str>>)> {
-        let client = match way {
-            Way::Direct(server) => Client::open(server.clone())?,
-            Way::Master(sentinels) => sentinels.master().await?,
-        };
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.limit))
             // Whoever calls has a limit of its own: one timer a call is enough.
@@ -140,13 +135,12 @@ impl<P: Purpose> Channel<P> {
         if let Some(pushes) = self.purpose.pushes() {
             config = config.set_push_sender(pushes);
         }
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        if let Way::Master(_) = way {
-            let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
-            if !matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") {
-                return Err(RedisError::from((redis::ErrorKind::Io, "the sentinels name a master that is none (yet)")));
+        let mut connection = match way {
+            Way::Direct(server) => {
+                Client::open(server.clone())?.get_multiplexed_async_connection_with_config(&config).await?
             }
-        }
+            Way::Master(sentinels) => sentinels.connect(&config).await?,
+        };
         self.purpose.prepare(&mut connection).await?;
         let history = if self.with_history {
             let info: String = redis::cmd("INFO").arg("replication").query_async(&mut connection).await?;
@@ -158,15 +152,15 @@ impl<P: Purpose> Channel<P> {
     }
 
     /// An answer came through this connection.
-    pub(crate) fn answered(&self) {
-        if self.silences.load(Ordering::Relaxed) != 0 {
-            self.silences.store(0, Ordering::Relaxed);
+    pub(crate) fn answered(&self, open: &Open) {
+        if open.silences.load(Ordering::Relaxed) != 0 {
+            open.silences.store(0, Ordering::Relaxed);
         }
     }
 
     /// No answer came through this connection in time.
     pub(crate) fn silent(&self, open: &Open) {
-        if self.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
+        if open.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
             self.replace(open);
         }
     }

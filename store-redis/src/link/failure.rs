@@ -24,6 +24,11 @@ impl Failure {
         }
     }
 
+    /// The server was there, and would not let us in.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unreached { source: Some(error), .. } if is_refusal(error))
+    }
+
     pub(crate) fn no_answer(place: &str, source: RedisError) -> Self {
         Self::NoAnswer { place: place.into(), source: Some(source), why: "the connection broke before an answer came" }
     }

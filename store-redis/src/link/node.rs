@@ -90,7 +90,12 @@ impl Node {
         if send {
             tokio::spawn(Sender { node: self.clone(), is_done: false }.send());
         }
-        ended.await.map_err(|_| Failure::NoAnswer {
+        // Whoever sends keeps the limit. It may be on a runtime that does not go on.
+        let Ok(ended) = tokio::time::timeout(self.options.limit * 5 / 4, ended).await else {
+            self.queue().abandon();
+            return Err(Failure::late(self.place()));
+        };
+        ended.map_err(|_| Failure::NoAnswer {
             place: self.place().into(),
             source: None,
             why: "the runtime is shutting down",
@@ -115,14 +120,14 @@ impl Node {
         };
         let result = match answer {
             Ok(Value::ServerError(error)) => {
-                self.calls.answered();
+                self.calls.answered(&open);
                 if Failure::spoils_connection(&error) {
                     self.calls.replace(&open);
                 }
                 Err(Failure::Refused { place: self.place().into(), error })
             }
             Ok(answer) => {
-                self.calls.answered();
+                self.calls.answered(&open);
                 Ok(answer)
             }
             Err(error) => {
@@ -163,7 +168,7 @@ impl Node {
         };
         match answers {
             Ok(mut answers) => {
-                self.calls.answered();
+                self.calls.answered(&open);
                 if let Some(time) = batch.time(&mut answers) {
                     self.observe(sent, &time);
                 }
@@ -180,7 +185,7 @@ impl Node {
     }
 
     /// Makes one call alone, to a server that does not have the key yet, as another told us to.
-    pub(crate) async fn ask(&self, job: &Job) -> Result<Value, Failure> {
+    pub(crate) async fn ask(&self, job: &Job) -> Result<Ended, Failure> {
         let mut open = self.calls.open(&self.way).await?;
         let mut pipeline = Pipeline::new();
         pipeline.cmd("ASKING").add_command(job.command(true));
@@ -194,11 +199,14 @@ impl Node {
                 self.calls.replace(&open);
                 Err(Failure::no_answer(self.place(), error))
             }
-            Ok(Ok(mut answers)) => match answers.pop() {
-                Some(Value::ServerError(error)) => Err(Failure::Refused { place: self.place().into(), error }),
-                Some(answer) => Ok(answer),
-                None => Err(Failure::late(self.place())),
-            },
+            Ok(Ok(mut answers)) => {
+                let result = match answers.pop() {
+                    Some(Value::ServerError(error)) => Err(Failure::Refused { place: self.place().into(), error }),
+                    Some(answer) => Ok(if matches!(job, Job::Complete(_)) { first(answer) } else { answer }),
+                    None => Err(Failure::late(self.place())),
+                };
+                Ok(Ended { result, job: None, history: open.history })
+            }
         }
     }
 
@@ -230,6 +238,11 @@ impl Sender {
         loop {
             tokio::task::yield_now().await;
             let (waiting, more) = self.node.queue().take();
+            if waiting.is_empty() {
+                // It took so long that others were sent for it.
+                self.is_done = true;
+                return;
+            }
             if !more {
                 self.is_done = true;
                 return self.node.clone().send_batch(waiting).await;

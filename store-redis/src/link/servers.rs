@@ -87,11 +87,23 @@ impl Servers {
 
     /// The server that has a key, as far as is known.
     pub(crate) async fn node(&self, key: &[u8]) -> Result<Arc<Node>, Failure> {
+        self.node_by(key, Instant::now() + self.options.limit).await
+    }
+
+    async fn node_by(&self, key: &[u8], deadline: Instant) -> Result<Arc<Node>, Failure> {
         match &self.layout {
             Layout::One(node) => Ok(node.clone()),
             Layout::Many(cluster) => {
                 if cluster.is_stale.load(Ordering::Acquire) {
-                    Box::pin(cluster.look(self.options)).await?;
+                    // Whoever comes while others look waits for them, and no longer than for a call.
+                    let looked = tokio::time::timeout_at(deadline, cluster.look_anew(self.options));
+                    Box::pin(looked).await.unwrap_or_else(|_| {
+                        Err(Failure::Unreached {
+                            place: "the cluster".into(),
+                            source: None,
+                            why: "none of its servers says within the time limit who has which slots",
+                        })
+                    })?;
                 }
                 let slot = slot(key);
                 cluster.master_of(slot).ok_or_else(|| Failure::Unreached {
@@ -108,6 +120,7 @@ impl Servers {
         match &self.layout {
             Layout::One(node) => Ok(vec![node.clone()]),
             Layout::Many(cluster) => {
+                let _one_at_a_time = cluster.looking.lock().await;
                 cluster.look(self.options).await?;
                 let map = cluster.map.read().unwrap_or_else(PoisonError::into_inner);
                 let mut addresses: Vec<&Address> = map.ranges.iter().map(|(.., address)| address).collect();
@@ -135,7 +148,7 @@ impl Servers {
         loop {
             let node = match told.take() {
                 Some(node) => node,
-                None => self.node(key).await?,
+                None => self.node_by(key, deadline).await?,
             };
             let Ok(ended) = tokio::time::timeout_at(deadline, node.call(job)).await else {
                 cluster.is_stale.store(true, Ordering::Release);
@@ -152,8 +165,9 @@ impl Servers {
                 Err(Failure::Refused { error, .. }) if error.code() == "ASK" => {
                     if let (Some(address), Some(job)) = (redirection(error), &ended.job) {
                         let other = cluster.node_at(address, &node, self.options);
-                        ended.result = other.ask(job).await;
-                        return Ok((ended, other));
+                        let asked = tokio::time::timeout_at(deadline, other.ask(job)).await;
+                        let asked = asked.unwrap_or_else(|_| Err(Failure::late(other.place())));
+                        return Ok((asked?, other));
                     }
                     return Ok((ended, node));
                 }
@@ -207,9 +221,14 @@ impl Cluster {
         node
     }
 
+    /// Finds out who has which slots, unless somebody did so while this waited.
+    async fn look_anew(&self, options: Options) -> Result<(), Failure> {
+        let _one_at_a_time = self.looking.lock().await;
+        if self.is_stale.load(Ordering::Acquire) { self.look(options).await } else { Ok(()) }
+    }
+
     /// Asks all servers who has which slots, and takes the first answer.
     async fn look(&self, options: Options) -> Result<(), Failure> {
-        let _one_at_a_time = self.looking.lock().await;
         let known: Vec<Address> = {
             let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
             let mut known: Vec<Address> = map.nodes.keys().cloned().chain(self.seeds.iter().cloned()).collect();

@@ -6,9 +6,13 @@ if r and string.sub(r, 1, 4) ~= 'idr\1' then
 end
 local byte, sub = string.byte, string.sub
 local P, U, R, C = 80, 85, 82, 67
-local PADDED, CONFIRMED, PRIOR = 1, 2, 4
+local PADDED, CONFIRMED, PRIOR, NOTES = 1, 2, 4, 8
 local state, flags = nil, 0
 if r then state, flags = byte(r, 5), byte(r, 30) end
+
+local function damaged(why) return redis.error_reply('DAMAGED ' .. why) end
+if r and not (state == P or state == R or state == C or state == U) then return damaged('it has no such state') end
+if state == U and math.floor(flags / PRIOR) % 2 == 0 then return damaged('it does not say which attempt is unknown') end
 
 local function num(at) return (struct.unpack('>I8', r, at)) end
 local function has(flag) return math.floor(flags / flag) % 2 == 1 end
@@ -19,12 +23,13 @@ end
 
 -- Where the attempt before, if there is one, begins.
 local function prior_at()
-  if state == P then return 102 elseif state == C then return 94 else return 86 end
+  if state == P then return 101 elseif state == C then return 93 else return 85 end
 end
 local function prior()
   if has(PRIOR) then local at = prior_at() return sub(r, at, at + 28) else return '' end
 end
 local function notes()
+  if not has(NOTES) then return '' end
   local at = prior_at()
   if has(PRIOR) then at = at + 29 end
   return sub(r, at, at + 1 + struct.unpack('>I2', r, at))
@@ -34,21 +39,25 @@ local function remembered_until(prior)
 end
 
 -- A lock that was taken by SET NX carries no time of the server's: its key's expiry tells it.
-local expires = -1
+-- Asked in any case, so that whoever opens the store finds out whether it may.
+local expires = redis.call('PEXPIRETIME', KEYS[1])
 local lease_until = 0
-if r then expires = redis.call('PEXPIRETIME', KEYS[1]) end
 if state == P then
-  lease_until = num(78)
-  if lease_until == 0 then lease_until = expires * 1000 - num(94) end
+  lease_until = num(77)
+  if lease_until == 0 then
+    -- Somebody took the expiry away: it may be held, and is not to be forgotten.
+    if expires < 0 then return damaged('its expiry is gone, which told the end of its lease') end
+    lease_until = expires * 1000 - num(93)
+  end
 end
 local function remembered_from(at, unknown_retention)
   return math.max(at + unknown_retention, remembered_until(prior()))
 end
 local forgotten
-if state == P then forgotten = remembered_from(lease_until, num(94))
+if state == P then forgotten = remembered_from(lease_until, num(93))
 elseif state == C and not has(PADDED) then forgotten = math.huge
-elseif state == C then forgotten = num(86)
-elseif r then forgotten = num(78) end
+elseif state == C then forgotten = num(85)
+elseif r then forgotten = num(77) end
 local known = r and now < forgotten
 local function is_lock(lock) return known and sub(r, 6, 29) == lock end
 

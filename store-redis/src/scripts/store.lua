@@ -4,7 +4,8 @@ if not is_lock(ARGV[1]) then return 0 end
 if state == C then return 1 end
 if state ~= P then return 0 end
 local until_us = now + tonumber(ARGV[4])
-local record = 'idr\1C' .. sub(r, 6, 29) .. '\0' .. string.char(tonumber(ARGV[2])) .. sub(r, 32, 77)
+local record = 'idr\1C' .. sub(r, 6, 29) .. string.char(with(0, NOTES, has(NOTES)), byte(r, 31) + 16 * tonumber(ARGV[2]))
+  .. sub(r, 32, 76)
   .. struct.pack('>I8I8', now, until_us) .. notes() .. ARGV[3]
 keep(record, until_us, tonumber(ARGV[5]))
 return 1

@@ -76,3 +76,35 @@ fn a_record_that_is_cut_off() {
     }
     runtime.block_on(store.store_result(&whole, &lock, &value(b"v"), DAY)).unwrap();
 }
+
+/// What comes of a claim after the record of an unknown, completed or still running attempt, `r`, was
+/// changed by some Lua: nobody gets its lock.
+fn nobody_acquires(state: &str, change: &str) {
+    let (runtime, server) = (runtime(), server());
+    let (store, other) = (open(&runtime, &server), open(&runtime, &server));
+    runtime.block_on(async {
+        let key = key("changed");
+        let lock = crate::support::acquired(&store, &key).await.lock;
+        match state {
+            "unknown" => drop(store.release_lock(&key, &lock, Effect::Unknown).await.unwrap()),
+            "completed" => drop(store.store_result(&key, &lock, &value(b""), DAY).await.unwrap()),
+            _ => {}
+        }
+        let script = format!("local r = redis.call('GET', KEYS[1])\n{change}\nreturn 1");
+        server.command(&["EVAL", &script, "1", &name(&key)]).unwrap();
+        for _ in 0..2 {
+            let answer = other.acquire_lock(&key, &claim()).await;
+            assert!(answer.is_err(), "{state}, {change}: {answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_record_that_was_tampered_with() {
+    let set = |record: &str| format!("redis.call('SET', KEYS[1], {record}, 'KEEPTTL')");
+    nobody_acquires("unknown", &set("string.sub(r, 1, 29)..'\\0'..string.sub(r, 31, 85)..string.sub(r, 115)"));
+    nobody_acquires("completed", &set("string.sub(r, 1, 85)..string.rep('\\0', 8)..string.sub(r, 94)"));
+    nobody_acquires("unknown", &set("string.sub(r, 1, 4)..'X'..string.sub(r, 6)"));
+    // Its expiry tells the end of its lease.
+    nobody_acquires("running", "redis.call('PERSIST', KEYS[1])");
+}

@@ -9,7 +9,9 @@ use idempotency_core::{
 use idempotency_store_redis::RedisStore;
 use idempotency_testkit::servers::{RedisReplicas, RedisServer};
 
-use crate::support::{MARGIN, acquired, assert_error, claim, config, key, nothing_runs, open, runtime, server, value};
+use crate::support::{
+    REPLICAS, acquired, assert_error, claim, config, key, nothing_runs, open, runtime, server, value,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -109,7 +111,7 @@ fn an_operation_that_ends_while_it_is_full_is_known_to_have_run() {
 #[test]
 fn replicas_are_waited_for_though_it_is_full() {
     let (runtime, servers) = (runtime(), RedisReplicas::start(1).unwrap());
-    let waits = config(&servers.master().url()).with_replicas(1, MARGIN);
+    let waits = config(&servers.master().url()).with_replicas(1, REPLICAS);
     let store = runtime.block_on(RedisStore::open(waits)).unwrap();
     runtime.block_on(async {
         let lock = acquired(&store, &key("released")).await.lock;

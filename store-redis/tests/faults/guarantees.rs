@@ -1,10 +1,10 @@
 //! What the store says of its server is what the server is set to.
 
-use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, IdempotencyStore};
+use idempotency_core::{Answer, ClockSource, FenceSource, Guarantees, IdempotencyStore, StoreErrorKind};
 use idempotency_store_redis::{DEFAULT_CLOCK_TOLERANCE, Eviction, RedisStore, RedisStoreConfig};
 use idempotency_testkit::servers::{Redis, RedisReplicas, RedisServer};
 
-use crate::support::{config, durable, runtime, server, url_as};
+use crate::support::{REPLICAS, assert_error, config, durable, runtime, server, url_as};
 
 fn of(config: RedisStoreConfig) -> Guarantees {
     runtime().block_on(async { RedisStore::open(config).await.unwrap().guarantees().await.unwrap() })
@@ -59,6 +59,13 @@ fn a_server_that_writes_before_it_answers() {
 }
 
 #[test]
+fn a_server_that_does_not_write_to_disk_while_it_rewrites() {
+    let server = durable();
+    server.command(&["CONFIG", "SET", "no-appendfsync-on-rewrite", "yes"]).unwrap();
+    says_no(&at(&server).survives_machine_crash, &["no-appendfsync-on-rewrite no", server.address()]);
+}
+
+#[test]
 fn a_server_that_does_not_say() {
     let (log, none) = (durable(), server());
     for server in [&log, &none] {
@@ -87,7 +94,9 @@ fn a_server_that_evicts() {
 #[test]
 fn replicas_that_acknowledge() {
     let servers = RedisReplicas::start(1).unwrap();
-    let asking_for = |replicas| of(config(&servers.master().url()).with_replicas(replicas, crate::support::MARGIN));
-    assert_eq!(asking_for(1).survives_failover, Answer::Yes);
-    says_no(&asking_for(2).survives_failover, &["has 1 replicas, and 2"]);
+    let asking_for = |replicas| config(&servers.master().url()).with_replicas(replicas, REPLICAS);
+    assert_eq!(of(asking_for(1)).survives_failover, Answer::Yes);
+    // No call would ever be answered: said when the store is opened.
+    let error = runtime().block_on(RedisStore::open(asking_for(2))).unwrap_err();
+    assert_error(&error, StoreErrorKind::Unavailable, &["has 1 replicas, and 2"]);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use idempotency_core::{Acquired, Effect, Held, IdempotencyStore, StoreError, StoreErrorKind};
 use idempotency_store_redis::RedisStore;
 use idempotency_testkit::proxy::{Direction, Proxy};
-use idempotency_testkit::servers::RedisReplicas;
+use idempotency_testkit::servers::{RedisCluster, RedisReplicas};
 
 use crate::support::{MARGIN, acquired, claim, config, in_the_end, key, open, runtime, server, until, value};
 
@@ -107,4 +107,58 @@ fn who_watches_is_woken_when_the_connection_breaks() {
         proxy.cut();
         tokio::time::timeout(LIMIT, watch).await.expect("nobody was told");
     });
+}
+
+#[test]
+fn who_asks_a_cluster_that_is_silent_waits_for_no_others() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let (runtime, servers) = (runtime(), RedisCluster::own().unwrap());
+    let store = runtime.block_on(RedisStore::open(config(&servers.url()).with_limit(LIMIT))).unwrap();
+    servers.nodes().unwrap().iter().for_each(|server| server.pause().unwrap());
+    let mut calls = Vec::new();
+    // The second round has to find out anew who has which slots.
+    for round in 0..2 {
+        for n in 0..20 {
+            let store = store.clone();
+            let key = key(format!("{round} {n}"));
+            calls.push(runtime.spawn(async move { timed(store.acquire_lock(&key, &claim())).await }));
+        }
+        std::thread::sleep(LIMIT * 3 / 2);
+    }
+    for call in calls {
+        let (answer, took) = runtime.block_on(call).unwrap();
+        assert!(took < LIMIT * 2 + MARGIN, "it took {took:?}: {answer:?}");
+        assert!(answer.unwrap_err().is_passing());
+    }
+    servers.nodes().unwrap().iter().for_each(|server| server.resume().unwrap());
+    let any = key("any");
+    runtime.block_on(in_the_end(|| store.get(&any)));
+}
+
+#[test]
+fn who_shares_a_store_with_a_runtime_that_stands_still_goes_on() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let (runtime, server) = (runtime(), server());
+    let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = still.block_on(RedisStore::open(config(&server.url()).with_limit(LIMIT))).unwrap();
+    still.block_on(async {
+        // Two at once: the second is to be sent by a task, which never comes to run.
+        let (one, two) = (key("one"), key("two"));
+        let (mut one, mut two) = (store.get(&one), store.get(&two));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(one.as_mut().poll(&mut context).is_pending());
+        assert!(two.as_mut().poll(&mut context).is_pending());
+    });
+    let ask = |name: String| {
+        let store = store.clone();
+        async move { timed(store.get(&key(name))).await }
+    };
+    let calls: Vec<_> = (0..4).map(|n| runtime.spawn(ask(n.to_string()))).collect();
+    for call in calls {
+        let call = async { tokio::time::timeout(LIMIT * 2 + MARGIN, call).await };
+        runtime.block_on(call).expect("it hangs").unwrap().0.unwrap_err();
+    }
+    let any = key("any");
+    runtime.block_on(in_the_end(|| store.get(&any)));
+    drop(still);
 }

@@ -10,7 +10,6 @@ use idempotency_testkit::history::{Checked, Offset, Recorder, Recording, Timing}
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::steady::Steady;
 use crate::support::{MARGIN, claim, key, runtime, until, value};
 
 const TASKS: u64 = 16;
@@ -33,7 +32,7 @@ const TIMING: Timing =
 pub(crate) struct Load {
     runtime: Runtime,
     recording: Recording,
-    store: Recorder<Steady>,
+    store: Recorder<RedisStore>,
     seen: Arc<Seen>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -55,7 +54,6 @@ impl Load {
     pub(crate) fn start(config: RedisStoreConfig, limit: Duration) -> Self {
         let runtime = runtime();
         let store = runtime.block_on(RedisStore::open(config.with_limit(limit))).unwrap();
-        let store = Steady { store, retention: claim().retention };
         let recording = Recording::in_memory();
         let seen = Arc::new(Seen {
             limit,
@@ -131,7 +129,7 @@ impl Load {
     }
 }
 
-async fn work(seen: Arc<Seen>, store: Recorder<Steady>, task: u64) {
+async fn work(seen: Arc<Seen>, store: Recorder<RedisStore>, task: u64) {
     let mut turn = task;
     while !seen.stopped.load(Relaxed) {
         let run = seen.runs.load(Relaxed);
@@ -148,7 +146,7 @@ async fn work(seen: Arc<Seen>, store: Recorder<Steady>, task: u64) {
 }
 
 /// One run as `execute_once` makes it, with an end that `random` chooses.
-async fn run_once(seen: &Seen, store: &Recorder<Steady>, number: u64, random: u64) -> Option<()> {
+async fn run_once(seen: &Seen, store: &Recorder<RedisStore>, number: u64, random: u64) -> Option<()> {
     let key = key(format!("k{number}"));
     let claim = Claim { lease: LEASE, ..claim() };
     let lock = match seen.ask(|| store.acquire_lock(&key, &claim)).await? {

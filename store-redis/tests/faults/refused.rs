@@ -122,3 +122,28 @@ fn a_server_that_evicts() {
     let allowed = config(&format!("{}?eviction=warn", server.url()));
     runtime.block_on(async { RedisStore::open(allowed).await.unwrap().get(&key("allowed")).await.unwrap().unwrap() });
 }
+
+#[test]
+fn a_wait_for_replicas_that_is_none_or_never_ends() {
+    let (runtime, server) = (runtime(), server());
+    for within in [Duration::ZERO, Duration::MAX] {
+        let (error, _) = refusal(&runtime, config(&server.url()).with_replicas(1, within));
+        assert_error(&error, StoreErrorKind::Misconfigured, &["time to wait for replicas"]);
+    }
+}
+
+#[test]
+fn a_server_of_another_kind_than_the_url_says() {
+    let (runtime, server) = (runtime(), server());
+    let address = server.address();
+    let part = Redis::new().own().with_arg("cluster-enabled", "yes").start().unwrap();
+    for (url, words) in [
+        (part.url(), ["part of a cluster", "redis-cluster://"]),
+        (format!("redis-cluster://{address}"), ["no part of a cluster", "redis://"]),
+        (format!("redis-sentinel://{address}/mymaster"), ["no sentinel", address]),
+        (format!("redis://{address}/99"), ["no database of this number", address]),
+    ] {
+        let (error, _) = refusal(&runtime, config(&url));
+        assert_error(&error, StoreErrorKind::Misconfigured, &words);
+    }
+}

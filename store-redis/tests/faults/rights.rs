@@ -7,7 +7,7 @@ use idempotency_store_redis::{RedisStore, RedisStoreConfig};
 use idempotency_testkit::conformance::{self, Capability, Subject};
 use idempotency_testkit::servers::{RedisCluster, RedisReplicas, RedisServer, Reply};
 
-use crate::support::{MARGIN, acquired, claim, config, key, nothing_runs, runtime, server, url_as, value};
+use crate::support::{MARGIN, REPLICAS, acquired, claim, config, key, nothing_runs, runtime, server, url_as, value};
 
 /// What every call needs.
 const CALLS: [&str; 8] = ["set", "get", "getrange", "pexpiretime", "time", "eval", "evalsha", "info"];
@@ -108,6 +108,8 @@ fn each_is_needed_and_its_lack_is_told() {
         let error = runtime.block_on(all_calls(config_of(&server))).expect_err(lacking);
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{lacking}: {error}");
         assert!(error.to_string().contains("lacks a right"), "{lacking}: {error}");
+        // Before anything can have run.
+        assert_eq!(error.operation(), "open", "{lacking}: {error}");
     }
     allow(&server, &CALLS.iter().filter(|command| **command != "info").copied().collect::<Vec<_>>());
     server.command(&["FLUSHALL"]).unwrap();
@@ -135,7 +137,7 @@ fn nothing_runs_without_them() {
 #[test]
 fn one_more_suffices_with_replicas() {
     let (runtime, servers) = (runtime(), RedisReplicas::start(1).unwrap());
-    let with_replicas = || config_of(servers.master()).with_replicas(1, MARGIN);
+    let with_replicas = || config_of(servers.master()).with_replicas(1, REPLICAS);
     allow(servers.master(), &[&CALLS[..], &["wait"]].concat());
     let store = runtime.block_on(all_calls(with_replicas())).unwrap();
     assert_eq!(runtime.block_on(store.guarantees()).unwrap().survives_failover, Answer::Yes);
@@ -157,4 +159,17 @@ fn one_more_suffices_in_a_cluster() {
     }
     let store = runtime.block_on(all_calls(config(&login))).unwrap();
     assert_eq!(runtime.block_on(store.stats()).unwrap().completed, 1);
+}
+
+#[test]
+fn without_the_right_to_watch_nobody_is_woken() {
+    let (runtime, server) = (runtime(), server());
+    allow(&server, &CALLS);
+    runtime.block_on(async {
+        let store = RedisStore::open(config_of(&server)).await.unwrap();
+        acquired(&store, &key("held")).await;
+        let watch = store.watch(&key("held"));
+        // Who is woken asks again and watches again, as fast as connections can be made.
+        assert!(tokio::time::timeout(MARGIN, watch).await.is_err(), "woken, though nothing changed");
+    });
 }

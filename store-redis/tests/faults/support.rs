@@ -14,6 +14,8 @@ use tokio::runtime::Runtime;
 
 /// How much longer than its limit a call may take on a machine that is busy with other tests.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
+/// How long replicas may take on a busy machine.
+pub(crate) const REPLICAS: Duration = Duration::from_secs(10);
 
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()

@@ -26,14 +26,14 @@ const MISTAKES: &[(&str, &str)] = &[
     ("redis-cluster://alice:hunter2@one/1", "one database only"),
     ("redis-cluster://alice:hunter2@one,two:port", "not that of a Redis server"),
     ("redis://alice:hunter2@localhost?timeout=2s", "there is no option `timeout`"),
-    ("redis://alice:hunter2@localhost?limit=2", "`limit` is a time"),
-    ("redis://alice:hunter2@localhost?limit=0s", "`limit` is a time"),
-    ("redis://alice:hunter2@localhost?limit=-1s", "`limit` is a time"),
-    ("redis://alice:hunter2@localhost?limit", "`limit` is a time"),
-    ("redis://alice:hunter2@localhost?start=soon", "`start` is a time"),
+    ("redis://alice:hunter2@localhost?limit=2", "`limit` is a whole number"),
+    ("redis://alice:hunter2@localhost?limit=0s", "`limit` is a whole number"),
+    ("redis://alice:hunter2@localhost?limit=-1s", "`limit` is a whole number"),
+    ("redis://alice:hunter2@localhost?limit", "`limit` is a whole number"),
+    ("redis://alice:hunter2@localhost?start=soon", "`start` is a whole number"),
     ("redis://alice:hunter2@localhost?eviction=maybe", "`eviction` is `refuse` or `warn`"),
     ("redis://alice:hunter2@localhost?replicas=some", "`replicas` is a number"),
-    ("redis://alice:hunter2@localhost?replicas=1&replicas_within=1", "`replicas_within` is a time"),
+    ("redis://alice:hunter2@localhost?replicas=1&replicas_within=1", "`replicas_within` is a whole number"),
     // Characters that end the part they are in.
     ("redis://alice:a?hunter2@localhost", "%3F"),
     ("redis://alice:1234?hunter2@localhost", "%3F"),
@@ -43,6 +43,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("redis://alice:a#hunter2@localhost", "%23"),
     ("redis://alice#hunter2:a@localhost", "%23"),
     ("redis-sentinel://alice:12/hunter2@localhost/master", "%2F"),
+    ("redis-sentinel://localhost/master?sentinel_password=a&hunter2", "%26"),
     #[cfg(not(feature = "tls"))]
     ("rediss://alice:hunter2@localhost", "feature `tls`"),
 ];

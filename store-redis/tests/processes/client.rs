@@ -9,8 +9,8 @@ use bytes::Bytes;
 use idempotency_core::{Acquired, Claim, Completion, Effect, Fingerprint, IdempotencyStore, Key, Lock, OnUnknown};
 use idempotency_testkit::history::Recording;
 
-use crate::common::{RETENTION, Random, claim, key, open, runtime};
-use crate::runner::Program;
+use crate::common::{RETENTION, claim, key, open, runtime};
+use idempotency_testkit::processes::{Program, Random};
 
 /// How many locks a task remembers, held or not.
 const LOCKS: usize = 32;

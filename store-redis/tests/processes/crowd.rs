@@ -7,7 +7,7 @@ use std::time::Duration;
 use idempotency_testkit::history::{History, Timing};
 
 use crate::client::Orders;
-use crate::runner::role;
+use idempotency_testkit::processes::role;
 
 /// Clients with the same orders.
 #[derive(Debug)]

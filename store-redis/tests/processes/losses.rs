@@ -6,7 +6,7 @@ use idempotency_core::{Acquired, Effect, Grant, Held, Lock, State};
 use idempotency_testkit::history::{History, Recorded};
 use idempotency_testkit::{Answer, Call};
 
-use crate::runner::Program;
+use idempotency_testkit::processes::Program;
 
 /// Counts over a history at whose end every key was read.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -14,11 +14,10 @@ mod fleet;
 mod history;
 mod losses;
 mod paused;
-mod runner;
 
 use std::process::ExitCode;
 
-use runner::Program;
+use idempotency_testkit::processes::Program;
 
 fn main() -> ExitCode {
     let mut program = Program::default();

@@ -12,7 +12,7 @@ use idempotency_testkit::servers::Reply;
 
 use crate::common::{RETENTION, claim, is_long, key, open, runtime, until};
 use crate::fleet::{Fleet, record};
-use crate::runner::Program;
+use idempotency_testkit::processes::Program;
 
 const LEASE: Duration = Duration::from_secs(60);
 const STORES: u64 = 6;

@@ -8,7 +8,7 @@ use idempotency_core::{Error, Idempotency, StoreError, StoreErrorKind};
 use idempotency_store_sled::{Durability, SledStore, SledStoreConfig};
 
 use crate::common::{key, open, runtime, say, whole};
-use crate::runner::{Program, role};
+use idempotency_testkit::processes::{Program, role};
 
 pub(crate) fn add_to(program: &mut Program) {
     program.role("hold", hold);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::runner::Program;
+use idempotency_testkit::processes::Program;
 
 /// The keys, each with what was said of it.
 #[derive(Debug, Default)]

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use idempotency_core::{Error, How, Idempotency, IdempotencyStore, OnUnknown};
 
-use crate::common::{Failed, Random, durability, effect_of, key, open, runtime, say, whole};
+use crate::common::{Failed, durability, effect_of, key, open, runtime, say, whole};
 use crate::history::{History, refuses};
-use crate::runner::{Program, role};
+use idempotency_testkit::processes::{Program, Random, role};
 
 const TASKS: u32 = 64;
 /// Longer than a process lives, so that a lock that lapses lapsed over a restart.

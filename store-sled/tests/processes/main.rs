@@ -11,7 +11,6 @@ mod history;
 mod kill;
 #[cfg(target_os = "linux")]
 mod order;
-mod runner;
 #[cfg(unix)]
 mod shortage;
 #[cfg(target_os = "linux")]
@@ -19,7 +18,7 @@ mod trace;
 
 use std::process::ExitCode;
 
-use runner::Program;
+use idempotency_testkit::processes::Program;
 
 fn main() -> ExitCode {
     let mut program = Program::default();

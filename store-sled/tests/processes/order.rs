@@ -6,8 +6,8 @@ use std::time::Duration;
 use idempotency_core::{Claim, Error, How, Idempotency, IdempotencyStore, State, Unrecorded};
 
 use crate::common::{durability, key, open, runtime, say};
-use crate::runner::Program;
 use crate::trace::{self, Call};
+use idempotency_testkit::processes::Program;
 
 const TASKS: u32 = 64;
 const STEPS: u32 = 6;

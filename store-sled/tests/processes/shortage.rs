@@ -9,7 +9,7 @@ use idempotency_store_sled::{Durability, SledStore, SledStoreConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::{key, open, runtime, say, whole};
-use crate::runner::{Program, role};
+use idempotency_testkit::processes::{Program, role};
 
 const TASKS: u32 = 64;
 /// What every call must have ended in, whatever the disk does.

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::runner::role;
+use idempotency_testkit::processes::role;
 
 /// A completed system call: its first and its last line in the trace, and all its text.
 #[derive(Debug)]

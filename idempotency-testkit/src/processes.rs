@@ -1,4 +1,24 @@
-//! Runs tests as libtest does, and roles.
+//! Tests in which other processes take part: the test program runs itself again, in a role.
+//!
+//! What must survive a SIGKILL is best shown by killing. The test is a program of its own
+//! (`harness = false` in `Cargo.toml`), whose `main` names its tests and the roles that it plays when it
+//! is run again:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use idempotency_testkit::processes::{Program, role};
+//!
+//! fn main() -> ExitCode {
+//!     let mut program = Program::default();
+//!     program.role("service", |arguments| println!("I serve {arguments:?}"));
+//!     program.test("a_killed_service_charges_once", || {
+//!         let mut service = role("service").arg("--port=0").spawn().expect("it starts");
+//!         service.kill().expect("it is there");
+//!     });
+//!     program.run()
+//! }
+//! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
@@ -10,18 +30,23 @@ const WITH_VALUE: [&str; 7] =
     ["--test-threads", "--logfile", "--color", "--format", "--shuffle-seed", "--report-time", "-Z"];
 
 /// Another process's part, with what it is to do.
-type Role = fn(&[String]);
+pub type Role = fn(&[String]);
 
 /// The tests and roles of this program.
 #[derive(Debug, Default)]
-pub(crate) struct Program {
+#[must_use = "nothing runs until `run` is called"]
+pub struct Program {
     tests: Vec<(String, fn())>,
     roles: Vec<(&'static str, Role)>,
 }
 
 /// This program again, in a role. Its arguments follow.
-pub(crate) fn role(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+///
+/// # Panics
+/// Where the program's own file cannot be told.
+#[must_use]
+pub fn role(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program's own file"));
     command.args([ROLE, name]);
     command
 }
@@ -62,15 +87,22 @@ impl Asked {
 }
 
 impl Program {
-    pub(crate) fn test(&mut self, name: impl Into<String>, test: fn()) {
+    /// Adds a test. It fails by a panic.
+    pub fn test(&mut self, name: impl Into<String>, test: fn()) {
         self.tests.push((name.into(), test));
     }
 
-    pub(crate) fn role(&mut self, name: &'static str, role: Role) {
+    /// Adds a role, which is given the arguments that follow it.
+    pub fn role(&mut self, name: &'static str, role: Role) {
         self.roles.push((name, role));
     }
 
-    pub(crate) fn run(self) -> ExitCode {
+    /// Plays the role that this process was started in; or else runs the tests that the command line
+    /// asks for as `cargo test` does, one after another.
+    ///
+    /// # Panics
+    /// For a role that was not added.
+    pub fn run(self) -> ExitCode {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         if let [flag, name, rest @ ..] = &arguments[..]
             && flag == ROLE
@@ -107,5 +139,37 @@ impl Program {
             begun.elapsed().as_secs_f64()
         );
         if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    }
+}
+
+/// Random numbers from a seed (SplitMix64), the same in every process that has it.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Those of a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "it has no end")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The next number below `limit`; 0 where that is 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    /// One of several; `None` of none.
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        let at = self.below(from.len() as u64) as usize;
+        from.get(at)
     }
 }
