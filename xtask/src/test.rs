@@ -12,6 +12,11 @@ use crate::{flakes, shell};
 /// means the short ones.
 const SOAK: &str = "IDEMPOTENCY_SOAK";
 
+/// The variable that says how many tests run at once. Most of them wait for a server, or for a lease to
+/// lapse: with one a core, the cores are idle most of the time.
+const THREADS: &str = "RUST_TEST_THREADS";
+const AT_ONCE: usize = 2;
+
 /// Runs every test with all features, documentation tests too.
 pub(crate) fn test(args: Args) -> Outcome {
     let workspace = Workspace::members()?;
@@ -50,6 +55,10 @@ fn cargo_test(workspace: &Workspace, mut args: Args, options: &[&str]) -> Outcom
         None => command.arg("--workspace"),
     };
     command.arg("--all-features").args(options);
+    if std::env::var_os(THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env(THREADS, (AT_ONCE * cores).to_string());
+    }
     if !passed.is_empty() {
         command.arg("--").args(passed);
     }

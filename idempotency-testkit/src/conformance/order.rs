@@ -1,5 +1,10 @@
 //! Calls that were made at once must have been carried out in some order.
 
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use idempotency_core::Acquired;
+
 use crate::belief::{Belief, Window};
 use crate::call::{Answer, Call};
 use crate::rule::Broken;
@@ -10,7 +15,8 @@ type Made = (Call, Window, Answer);
 const TRIES: u32 = 50_000;
 
 struct Search<'a> {
-    calls: &'a [Made],
+    /// In the order in which they are tried first.
+    calls: Vec<&'a Made>,
     last: &'a Made,
     tries: u32,
     /// The answer that did not fit after the longest order that did.
@@ -23,8 +29,12 @@ struct Search<'a> {
 /// # Errors
 /// The first answer that does not fit, after the longest order of others that do.
 pub(super) fn in_some_order(belief: &Belief, calls: &[Made], last: &Made) -> Result<Belief, Box<Broken>> {
-    let mut search = Search { calls, last, tries: 0, longest: None };
+    let mut calls: Vec<&Made> = calls.iter().collect();
+    // The more of a lease is left, the earlier the call was carried out. Tried in any other order, a dozen
+    // such answers have thousands of orders that fail late.
+    calls.sort_by_key(|(_, _, answer)| Reverse(left(answer)));
     let mut done = vec![false; calls.len()];
+    let mut search = Search { calls, last, tries: 0, longest: None };
     if let Some(after) = search.go(belief, &mut done, 0) {
         return Ok(after);
     }
@@ -32,6 +42,14 @@ pub(super) fn in_some_order(belief: &Belief, calls: &[Made], last: &Made) -> Res
         Some((_, broken)) => Err(broken),
         // Only where nothing was tried at all, which a search always does.
         None => Ok(belief.clone()),
+    }
+}
+
+/// What an answer says is left of a lease; of those that do not say, as if all of it were.
+fn left(answer: &Answer) -> Duration {
+    match answer {
+        Answer::Acquired(Acquired::InProgress { remaining, .. }) => *remaining,
+        Answer::Acquired(_) | Answer::Found(_) | Answer::Held(_) => Duration::MAX,
     }
 }
 
@@ -45,7 +63,7 @@ impl Search<'_> {
                 continue;
             }
             self.tries += 1;
-            let Some(next) = self.take(belief, &self.calls[number], depth) else { continue };
+            let Some(next) = self.take(belief, self.calls[number], depth) else { continue };
             done[number] = true;
             if let Some(after) = self.go(&next, done, depth + 1) {
                 return Some(after);
