@@ -35,6 +35,7 @@ mod note;
 mod notifier;
 mod outcome;
 mod plan;
+mod purging;
 mod record;
 mod renewer;
 mod run;
@@ -67,6 +68,7 @@ pub use note::{Attributes, Context, InvalidNote, LONGEST_CONTEXT, MOST_ATTRIBUTE
 pub use notifier::Notifier;
 pub use outcome::{How, Origin, Outcome, Unrecorded};
 pub use plan::{Classify, NoReconcile, Reconcile, Unclassified};
+pub use purging::{PurgeReport, PurgeSchedule, Purging};
 pub use record::{Completion, Ended, Omitted, Prior, Record, Snapshot, State};
 pub use settle::{SettleError, Settling, StoreExt};
 pub use status::Status;

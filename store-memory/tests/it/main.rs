@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod capacity;
+mod purging;
 mod smoke;
 
 use idempotency_store_memory::MemoryStore;
