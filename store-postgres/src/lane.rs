@@ -16,9 +16,9 @@ use crate::row::Name;
 const MOST: usize = 256;
 /// How many statements of one kind are under way at once: while few wait, and where this many do. A
 /// statement waits for the disk; whoever waits for it to end before he goes out, waits for the disk twice.
-const AT_ONCE: u32 = 2;
-const AT_MOST: u32 = 4;
-const MANY: usize = 16;
+const AT_ONCE: u32 = 1;
+const AT_MOST: u32 = 2;
+const MANY: usize = 32;
 
 /// A call, for one key.
 pub(crate) trait Call: Send + Sync + 'static {

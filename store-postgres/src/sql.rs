@@ -7,11 +7,33 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 /// The server's time in µs since 1970, read anew wherever it stands.
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// A record's columns, as [`row`](crate::row) reads them.
-const COLUMNS: &str = "r.key, r.long_key, r.state::text AS state, r.owner, r.fence, r.attempt, r.on_unknown, r.confirmed, \
-     r.fingerprint_version, r.fingerprint, r.acquired_at, r.lease_until, r.completed_at, r.forgotten_at, r.retention, \
-     r.unknown_retention, r.prior_attempt, r.prior_fence, r.prior_ended_at, r.prior_told, r.prior_forgotten_at, \
-     r.trace_parent, r.correlation_id, r.attributes::text AS attributes, r.omitted, r.value, r.xmin::text AS version";
+/// What is read of a record as it stands in the table: see [`columns`].
+const COLUMNS: [&str; 24] = [
+    "key",
+    "long_key",
+    "owner",
+    "fence",
+    "attempt",
+    "on_unknown",
+    "confirmed",
+    "fingerprint_version",
+    "fingerprint",
+    "acquired_at",
+    "lease_until",
+    "completed_at",
+    "forgotten_at",
+    "retention",
+    "unknown_retention",
+    "prior_attempt",
+    "prior_fence",
+    "prior_ended_at",
+    "prior_told",
+    "prior_forgotten_at",
+    "trace_parent",
+    "correlation_id",
+    "omitted",
+    "value",
+];
 
 /// What is changed by a move that is made in two steps.
 const SETS: &str = "state = $3::text::\"char\", owner = $4, fence = $5, attempt = $6, on_unknown = $7, confirmed = $8, \
@@ -47,58 +69,23 @@ impl Sql {
         let t = format!("\"{schema}\".\"{table}\"");
         let next_fence = format!("nextval('\"{schema}\".\"{table}_fences\"')");
         let channel = format!("{schema}.{table}");
+        let columns = columns(|name, from| format!("{from} AS {name}"));
         Self {
             get: text(format!(
-                "SELECT {NOW} AS now, {COLUMNS} FROM (SELECT $1::text AS key) asked LEFT JOIN {t} r ON r.key = asked.key"
+                "SELECT {NOW} AS now, {columns} FROM (SELECT $1::text AS key) asked LEFT JOIN {t} r ON r.key = asked.key"
             )),
-            // A key that somebody's open transaction is about to insert would be waited for; that
-            // transaction holds the key's advisory lock. Whoever inserts meanwhile, in a statement of its
-            // own, is not seen by this one: then neither part gives a row, and the call is made again.
-            // Each key is looked up by the index, whatever the planner knows of a table that grows fast.
-            acquire: text(format!(
-                "WITH clock AS MATERIALIZED (SELECT {NOW} AS now), \
-                 looked AS MATERIALIZED (\
-                   SELECT a.*, clock.now, {COLUMNS}, \
-                     r.key IS NOT NULL OR pg_try_advisory_xact_lock_shared(a_lock) AS free \
-                   FROM clock, unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[], $6::smallint[], \
-                     $7::bool[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], \
-                     $14::bigint[]) \
-                   AS a(a_key, a_long_key, a_owner, a_on_unknown, a_fingerprint, a_fingerprint_version, a_confirmed, \
-                     a_lease, a_retention, a_unknown_retention, a_trace_parent, a_correlation_id, a_attributes, a_lock) \
-                   LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = a_key OFFSET 0) r ON true), \
-                 new AS (\
-                   INSERT INTO {t} (key, long_key, state, owner, fence, attempt, on_unknown, confirmed, \
-                     fingerprint_version, fingerprint, acquired_at, lease_until, completed_at, forgotten_at, retention, \
-                     unknown_retention, trace_parent, correlation_id, attributes, look_at) \
-                   SELECT a_key, a_long_key, 'P', a_owner, {next_fence}, 1, a_on_unknown, a_confirmed, \
-                     a_fingerprint_version, a_fingerprint, now, now + a_lease, 0, now + a_lease + a_unknown_retention, \
-                     a_retention, a_unknown_retention, a_trace_parent, a_correlation_id, a_attributes::jsonb, \
-                     now + a_retention \
-                   FROM looked WHERE free AND version IS NULL \
-                   ORDER BY a_key ON CONFLICT (key) DO NOTHING RETURNING key, fence) \
-                 SELECT l.*, new.fence AS new_fence, \
-                   CASE WHEN (l.state = 'C' AND l.forgotten_at > l.now) OR (l.state = 'P' AND l.lease_until > l.now) \
-                     THEN NULL WHEN l.version IS NOT NULL THEN {next_fence} END AS next_fence \
-                 FROM looked l LEFT JOIN new ON new.key = l.a_key"
-            )),
-            // The same for one key.
-            acquire_one: text(format!(
-                "WITH looked AS MATERIALIZED (\
-                   SELECT c.now, {COLUMNS}, r.key IS NOT NULL OR pg_try_advisory_xact_lock_shared($14) AS free \
-                   FROM (SELECT {NOW} AS now OFFSET 0) c \
-                   LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = $1 OFFSET 0) r ON true), \
-                 new AS (\
-                   INSERT INTO {t} (key, long_key, state, owner, fence, attempt, on_unknown, confirmed, \
-                     fingerprint_version, fingerprint, acquired_at, lease_until, completed_at, forgotten_at, retention, \
-                     unknown_retention, trace_parent, correlation_id, attributes, look_at) \
-                   SELECT $1, $2, 'P', $3, {next_fence}, 1, $4, $7, $6, $5, now, now + $8, 0, now + $8 + $10, $9, $10, \
-                     $11, $12, $13::text::jsonb, now + $9 \
-                   FROM looked WHERE free AND version IS NULL ON CONFLICT (key) DO NOTHING RETURNING fence) \
-                 SELECT $1 AS a_key, l.*, new.fence AS new_fence, \
-                   CASE WHEN (l.state = 'C' AND l.forgotten_at > l.now) OR (l.state = 'P' AND l.lease_until > l.now) \
-                     THEN NULL WHEN l.version IS NOT NULL THEN {next_fence} END AS next_fence \
-                 FROM looked l LEFT JOIN new ON true"
-            )),
+            acquire: acquire(
+                &t,
+                &next_fence,
+                "unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[], $6::smallint[], $7::bool[], \
+                   $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[])",
+            ),
+            acquire_one: acquire(
+                &t,
+                &next_fence,
+                "(VALUES ($1::text, $2::text, $3::bytea, $4::smallint, $5::bytea, $6::smallint, $7::bool, $8::bigint, \
+                   $9::bigint, $10::bigint, $11::text, $12::text, $13::text, $14::bigint))",
+            ),
             // Where somebody waits to be told, it is done by a move in two steps.
             complete_one: text(format!(
                 "UPDATE {t} r SET state = 'C', completed_at = h.now, forgotten_at = h.now + $6, omitted = $4, \
@@ -136,7 +123,7 @@ impl Sql {
             change: text(format!(
                 "WITH free AS (SELECT pg_try_advisory_xact_lock_shared($28) AS free), \
                  changed AS (UPDATE {t} r SET {SETS}, watched = false FROM {t} before \
-                   WHERE before.key = r.key AND r.key = $1 AND r.xmin::text = $2 AND (SELECT free FROM free) \
+                   WHERE before.key = r.key AND r.key = $1 AND r.xmin::text = $2 AND {NOW} < $29 AND (SELECT free FROM free) \
                    RETURNING before.watched AS was_watched), \
                  told AS (SELECT pg_notify('{channel}', $1) FROM changed WHERE was_watched) \
                  SELECT free, (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM told) AS told FROM free"
@@ -146,7 +133,7 @@ impl Sql {
             look: text(format!(
                 "SELECT l.*, CASE WHEN l.grants THEN {next_fence} END AS next_fence, \
                    CASE WHEN l.grants THEN txid_current() END AS number \
-                 FROM (SELECT s.now, s.free, {COLUMNS}, s.free AND NOT coalesce(\
+                 FROM (SELECT s.now, s.free, {columns}, s.free AND NOT coalesce(\
                      (r.state = 'C' AND r.forgotten_at > s.now) OR (r.state = 'P' AND r.lease_until > s.now), false) AS grants \
                    FROM (SELECT $1::text AS asked, {NOW} AS now, current_setting('idempotency.free')::bool AS free OFFSET 0) s \
                    LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = s.asked OFFSET 0) r ON true) l"
@@ -184,12 +171,53 @@ impl Sql {
                  FROM {t} GROUP BY 1, 2, 3, 4, 5"
             )),
             list: text(format!(
-                "SELECT {NOW} AS now, {COLUMNS} FROM {t} r WHERE r.key > $1 AND r.forgotten_at > $2 \
+                "SELECT {NOW} AS now, {columns} FROM {t} r WHERE r.key > $1 AND r.forgotten_at > $2 \
                  ORDER BY r.key LIMIT $3"
             )),
             channel,
         }
     }
+}
+
+/// Acquires the keys that nobody has, and looks at the others. Each asked for comes back in a row, with its
+/// new fence or with its record, but for one that came or went while this ran: it is to be asked for again.
+///
+/// A key that somebody's open transaction is about to insert would be waited for; that transaction holds
+/// the key's advisory lock. Each key is looked up by the index, in the order in which they are asked for,
+/// whatever the planner knows of a table that grows fast.
+fn acquire(table: &str, next_fence: &str, asked: &str) -> SqlStr {
+    let (names, none) = (columns(|name, _| name.to_owned()), columns(|_, _| "NULL".to_owned()));
+    text(format!(
+        "WITH clock AS MATERIALIZED (SELECT {NOW} AS now), \
+         looked AS MATERIALIZED (\
+           SELECT a.*, clock.now, {}, r.key IS NOT NULL OR pg_try_advisory_xact_lock_shared(a_lock) AS free \
+           FROM clock, {asked} \
+           AS a(a_key, a_long_key, a_owner, a_on_unknown, a_fingerprint, a_fingerprint_version, a_confirmed, \
+             a_lease, a_retention, a_unknown_retention, a_trace_parent, a_correlation_id, a_attributes, a_lock) \
+           LEFT JOIN LATERAL (SELECT *, xmin FROM {table} t WHERE t.key = a_key OFFSET 0) r ON true), \
+         new AS (\
+           INSERT INTO {table} (key, long_key, state, owner, fence, attempt, on_unknown, confirmed, \
+             fingerprint_version, fingerprint, acquired_at, lease_until, completed_at, forgotten_at, retention, \
+             unknown_retention, trace_parent, correlation_id, attributes, look_at) \
+           SELECT a_key, a_long_key, 'P', a_owner, {next_fence}, 1, a_on_unknown, a_confirmed, \
+             a_fingerprint_version, a_fingerprint, now, now + a_lease, 0, now + a_lease + a_unknown_retention, \
+             a_retention, a_unknown_retention, a_trace_parent, a_correlation_id, a_attributes::jsonb, \
+             now + a_retention \
+           FROM looked WHERE free AND version IS NULL ON CONFLICT (key) DO NOTHING RETURNING key, fence) \
+         SELECT a_key, free, now, NULL::bigint AS new_fence, CASE \
+             WHEN NOT free OR (state = 'C' AND forgotten_at > now) OR (state = 'P' AND lease_until > now) THEN NULL \
+             ELSE {next_fence} END AS next_fence, {names} \
+         FROM looked WHERE version IS NOT NULL OR NOT free \
+         UNION ALL SELECT key, true, 0, fence, NULL, {none} FROM new",
+        columns(|name, from| format!("{from} AS {name}")),
+    ))
+}
+
+/// A record's columns, as [`row`](crate::row) reads them, from a table called `r`.
+fn columns(each: impl Fn(&str, &str) -> String) -> String {
+    let own = COLUMNS.map(|name| each(name, &format!("r.{name}")));
+    let cast = [("state", "r.state::text"), ("attributes", "r.attributes::text"), ("version", "r.xmin::text")];
+    own.into_iter().chain(cast.map(|(name, from)| each(name, from))).collect::<Vec<_>>().join(", ")
 }
 
 fn text(sql: String) -> SqlStr {

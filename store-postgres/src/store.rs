@@ -17,7 +17,7 @@ use crate::carry::{Acquiring, Completing, Found, Pool};
 use crate::config::{Place, PostgresStoreConfig};
 use crate::error::Operation;
 use crate::lane::Lane;
-use crate::row::{self, Name, Stored, from_i64, micros, to_i64};
+use crate::row::{self, Name, Stored, from_i64, micros, time, to_i64};
 use crate::sql::Sql;
 use crate::{guarantees, migrations, watch};
 
@@ -137,7 +137,7 @@ impl Shared {
                 return Err(StoreError::new(StoreErrorKind::Internal, operation)
                     .with_message("a row that is not there is to be changed"));
             };
-            match self.change(operation, name, deadline, &stored.version, &record, now).await? {
+            match self.change(operation, name, deadline, &stored, &record, now).await? {
                 Changed::Yes => return Ok(answer),
                 Changed::No => {}
                 Changed::HeldByTransaction => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -149,19 +149,21 @@ impl Shared {
         }
     }
 
-    pub(crate) async fn change(
+    /// Changes a row from what it was `before`, at `now`, if it still stands so.
+    async fn change(
         &self,
         operation: &'static str,
         name: &Name,
         deadline: Instant,
-        version: &str,
+        before: &Stored,
         record: &Record,
         now: Timestamp,
     ) -> Result<Changed, StoreError> {
         let pool = &self.pool;
+        let until = stands_until(&before.record, now);
         let change = || {
-            let query = pool.query(&pool.sql.change).bind(name.key.clone()).bind(version.to_owned());
-            row::bind(query, record, look_at(record, now)).bind(pool.lock_of(name))
+            let query = pool.query(&pool.sql.change).bind(name.key.clone()).bind(before.version.clone());
+            row::bind(query, record, look_at(record, now)).bind(pool.lock_of(name)).bind(time(until))
         };
         let row = only(pool.until(deadline, operation, change).await?, operation)?;
         let free: bool = row.try_get("free").during(operation)?;
@@ -198,6 +200,17 @@ pub(crate) fn look_at(record: &Record, now: Timestamp) -> Timestamp {
     }
 }
 
+/// Until when a record that nobody changes is answered as it is at `now`.
+fn stands_until(record: &Record, now: Timestamp) -> Timestamp {
+    let lease_until = match record.state {
+        State::InProgress { lease_until, .. } => Some(lease_until),
+        State::Unknown { .. } | State::Released { .. } | State::Completed { .. } => None,
+    };
+    let prior_until = record.prior.map(|prior| prior.remembered_until);
+    let ends = [Some(record.forgotten_at()), lease_until, prior_until];
+    ends.into_iter().flatten().filter(|end| *end > now).min().unwrap_or(Timestamp::from_micros(u64::MAX))
+}
+
 pub(crate) fn now(row: &PgRow, operation: &'static str) -> Result<Timestamp, StoreError> {
     Ok(Timestamp::from_micros(from_i64(row.try_get("now").during(operation)?)))
 }
@@ -222,13 +235,12 @@ impl IdempotencyStore for PostgresStore {
                     return Ok(Acquired::Acquired(Grant { lock, attempt: 1, prior: None }));
                 }
                 Found::Row { stored, now, next_fence } => {
-                    let Stored { record, version } = *stored;
-                    let Move { answer, write } = moves::acquire(Some(&record), claim, now, next_fence);
+                    let Move { answer, write } = moves::acquire(Some(&stored.record), claim, now, next_fence);
                     let Some(record) = write else { return Ok(answer) };
-                    match self.shared.change(ACQUIRE, &name, deadline, &version, &record, now).await? {
+                    match self.shared.change(ACQUIRE, &name, deadline, &stored, &record, now).await? {
                         Changed::Yes => return Ok(answer),
                         Changed::No => {}
-                        Changed::HeldByTransaction => return Ok(held_by_transaction(record.attempt)),
+                        Changed::HeldByTransaction => return Ok(held_by_transaction(stored.record.attempt)),
                     }
                 }
                 Found::HeldByTransaction => return Ok(held_by_transaction(1)),
