@@ -37,6 +37,25 @@ CREATE TABLE {schema}."{table}" (
 
 CREATE INDEX "{table}_look_at" ON {schema}."{table}" (look_at);
 
+-- A result that was kept as JSON; of any other, nothing. Around it stand `iv`, a version, and the names of
+-- codec and type, each after its length; and a checksum of four bytes.
+CREATE FUNCTION {schema}."{table}_json"(value bytea) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  codec integer;
+  type integer;
+BEGIN
+  codec := get_byte(value, 3);
+  type := get_byte(value, 4 + codec);
+  IF substring(value FROM 1 FOR 3) <> '\x697601' OR substring(value FROM 5 FOR codec) <> 'json'::bytea THEN
+    RETURN NULL;
+  END IF;
+  RETURN convert_from(substring(value FROM 6 + codec + type FOR length(value) - 9 - codec - type), 'UTF8')::jsonb;
+EXCEPTION WHEN others THEN
+  -- Damaged, or with what jsonb does not take, such as the character 0.
+  RETURN NULL;
+END $$;
+
 -- For people: what the rows mean, as of now.
 CREATE VIEW {schema}."{table}_readable" AS
 SELECT
@@ -61,5 +80,6 @@ SELECT
   correlation_id,
   trace_parent,
   attributes,
-  octet_length(value) AS value_bytes
+  octet_length(value) AS value_bytes,
+  {schema}."{table}_json"(value) AS result
 FROM {schema}."{table}";
