@@ -41,6 +41,14 @@ fn every_act_goes_right_on_redis() {
     assert_all_right(Some(&server.url()), closing);
 }
 
+#[cfg(unix)]
+#[test]
+fn every_act_goes_right_on_postgres() {
+    let server = idempotency_testkit::servers::Postgres::shared().expect("a server");
+    let closing = "All 18 acts went right: 10 payments, 10 charges; 6 refunds, 6 paid back.";
+    assert_all_right(Some(&server.url()), closing);
+}
+
 #[test]
 fn two_stories_on_one_store_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();

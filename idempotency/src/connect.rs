@@ -8,12 +8,14 @@ use idempotency_core::{StoreError, Upkeep};
 pub type Store = Arc<dyn Upkeep>;
 
 /// The schemes that there are, and the feature that each needs.
-const SCHEMES: [(&str, &str); 8] = [
+const SCHEMES: [(&str, &str); 10] = [
     ("memory", "memory"),
     ("sled", "sled"),
     ("redis", "redis"),
     ("redis-sentinel", "redis"),
     ("redis-cluster", "redis"),
+    ("postgres", "postgres"),
+    ("postgresql", "postgres"),
     ("rediss", "redis-tls"),
     ("rediss-sentinel", "redis-tls"),
     ("rediss-cluster", "redis-tls"),
@@ -30,8 +32,10 @@ const SCHEMES: [(&str, &str); 8] = [
 /// | `redis-cluster://host:6379,host:6379` | a cluster, some of whose servers these are |
 /// | `rediss://`, `rediss-sentinel://`, `rediss-cluster://` | the same, encrypted |
 ///
+/// | `postgres://user:password@host:5432/database` | a table in a Postgres database, which is made where it is missing |
+///
 /// Those of Redis take the options of `RedisStoreConfig::from_url`, such as `?prefix=shop:` or
-/// `?replicas=1`.
+/// `?replicas=1`, that of Postgres those of `PostgresStoreConfig::from_url`.
 ///
 /// # Errors
 /// [`ConnectError`]. It shows the URL's scheme and options, never more of it: there may be a password.
@@ -50,6 +54,8 @@ pub async fn connect(url: &str) -> Result<Store, ConnectError> {
         "sled" => open_sled(place, &options).await,
         #[cfg(feature = "redis")]
         "redis" | "redis-sentinel" | "redis-cluster" => open_redis(url).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => open_postgres(url).await,
         #[cfg(feature = "redis-tls")]
         "rediss" | "rediss-sentinel" | "rediss-cluster" => open_redis(url).await,
         other => {
@@ -114,6 +120,13 @@ async fn open_redis(url: &str) -> Result<Store, ConnectError> {
     use idempotency_store_redis::{RedisStore, RedisStoreConfig};
 
     Ok(Arc::new(RedisStore::open(RedisStoreConfig::from_url(url)?).await?))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str) -> Result<Store, ConnectError> {
+    use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig};
+
+    Ok(Arc::new(PostgresStore::open(PostgresStoreConfig::from_url(url)?).await?))
 }
 
 #[cfg(any(feature = "memory", feature = "sled"))]

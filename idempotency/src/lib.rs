@@ -32,6 +32,8 @@
 //! | `memory` | `connect("memory:")`: forgets when the process ends |
 //! | `redis` | `connect("redis://host")`, `redis-sentinel://`, `redis-cluster://`: for many machines |
 //! | `redis-tls` | `connect("rediss://host")`: the same, encrypted |
+//! | `postgres` | `connect("postgres://host/database")`, and `postgres::Transactions` |
+//! | `postgres-tls` | the same, encrypted |
 //! | `json` | `Json`: results that people read, or that change shape between releases |
 //! | `near-cache` | `layers::NearCache`: replays from this process's memory |
 
@@ -44,6 +46,8 @@ pub use idempotency_core::Json;
 pub use idempotency_core::*;
 #[cfg(feature = "memory")]
 pub use idempotency_store_memory as memory;
+#[cfg(feature = "postgres")]
+pub use idempotency_store_postgres as postgres;
 #[cfg(feature = "redis")]
 pub use idempotency_store_redis as redis;
 #[cfg(feature = "sled")]

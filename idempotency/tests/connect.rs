@@ -16,7 +16,7 @@ async fn a_url_that_makes_no_sense_says_what_would() {
     assert_eq!(
         refusal("mysql://me:secret@db").await,
         "there is no store `mysql:`; there are `memory:`, `sled:`, `redis:`, \
-                `redis-sentinel:`, `redis-cluster:`, `rediss:`, `rediss-sentinel:` and `rediss-cluster:`"
+                `redis-sentinel:`, `redis-cluster:`, `postgres:`, `postgresql:`, `rediss:`, `rediss-sentinel:` and `rediss-cluster:`"
     );
 }
 
@@ -75,4 +75,21 @@ async fn redis_opens_a_server() {
 #[tokio::test]
 async fn redis_may_be_left_out() {
     assert!(matches!(connect("redis://localhost").await, Err(ConnectError::FeatureOff { feature: "redis", .. })));
+}
+
+#[cfg(all(feature = "postgres", unix))]
+#[tokio::test]
+async fn postgres_opens_a_database() {
+    let server = idempotency_testkit::servers::Postgres::shared().expect("a server");
+    let separator = if server.url().contains('?') { '&' } else { '?' };
+    let store = connect(&format!("{}{separator}table=connected", server.url())).await.expect("a store");
+    assert_eq!(store.guarantees().await.expect("guarantees").store, "postgres");
+    assert!(refusal("postgres://me:secret@127.0.0.1:1/db").await.contains("reached"));
+    assert!(refusal("postgres://localhost/db?connections=none").await.contains("number of connections"));
+}
+
+#[cfg(not(feature = "postgres"))]
+#[tokio::test]
+async fn postgres_may_be_left_out() {
+    assert!(matches!(connect("postgres://localhost").await, Err(ConnectError::FeatureOff { feature: "postgres", .. })));
 }

@@ -6,6 +6,7 @@ mod error;
 mod guarantees;
 mod lane;
 mod migrations;
+mod rights;
 mod row;
 mod sql;
 mod store;

@@ -19,7 +19,7 @@ use crate::error::Operation;
 use crate::lane::Lane;
 use crate::row::{self, Name, Stored, from_i64, micros, time, to_i64};
 use crate::sql::Sql;
-use crate::{guarantees, migrations, watch};
+use crate::{guarantees, migrations, rights, watch};
 
 /// The largest value that is kept, in bytes.
 const LARGEST_VALUE: usize = 64 * 1024 * 1024;
@@ -69,6 +69,7 @@ impl PostgresStore {
         } else {
             migrations::is_not_newer(&pool.pool, &config.names).await?;
         }
+        rights::suffice(&pool, &config.names).await?;
         let shared = Shared {
             acquiring: Lane::new(pool.clone(), config.limit),
             completing: Lane::new(pool.clone(), config.limit),
