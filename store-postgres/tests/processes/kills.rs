@@ -10,7 +10,7 @@ use idempotency_store_postgres::sqlx::{self, PgPool, Row};
 use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig, Transactions};
 use idempotency_testkit::servers::{Postgres, PostgresServer};
 
-use crate::runner::{Program, role};
+use idempotency_testkit::processes::{Program, role};
 
 /// How many tasks a client has.
 const TASKS: u64 = 8;

@@ -6,11 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // in what the tests share, too
 
 mod kills;
-mod runner;
 
 use std::process::ExitCode;
 
-use runner::Program;
+use idempotency_testkit::processes::Program;
 
 fn main() -> ExitCode {
     let mut program = Program::default();
