@@ -84,7 +84,8 @@ impl PostgresStore {
 fn own_pool(server: &sqlx::postgres::PgConnectOptions, config: &PostgresStoreConfig) -> PgPool {
     let mut server = server.clone();
     if config.behind_pooler {
-        server = server.statement_cache_capacity(0);
+        // pgbouncer lets nobody in who sets the digits, as the driver does otherwise.
+        server = server.statement_cache_capacity(0).extra_float_digits(None);
     } else {
         server = server.options([
             ("statement_timeout", format!("{}ms", config.limit.as_millis())),

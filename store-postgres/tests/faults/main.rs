@@ -5,5 +5,7 @@
 
 mod load;
 mod neighbours;
+mod outages;
 mod refused;
+mod standby;
 mod support;
