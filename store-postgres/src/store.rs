@@ -65,9 +65,9 @@ impl PostgresStore {
         let pool = Arc::new(Pool { pool, sql, limit: config.limit, persistent: !config.behind_pooler });
         guarantees::takes_writes(&pool).await?;
         if config.makes_tables {
-            migrations::run(&pool.pool, &config.names).await?;
+            migrations::run(&pool, &config.names).await?;
         } else {
-            migrations::is_not_newer(&pool.pool, &config.names).await?;
+            migrations::is_not_newer(&pool, &config.names).await?;
         }
         let shared = Shared {
             acquiring: Lane::new(pool.clone(), config.limit),

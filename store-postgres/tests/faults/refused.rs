@@ -75,8 +75,7 @@ async fn missing_databases_tables_and_versions() {
     assert_error(&error, StoreErrorKind::Misconfigured, &["table is missing", "migrations"]);
     says(&pool, "ALTER TABLE idempotency.elsewhere RENAME TO records").await;
     acquired(&store, &key("new")).await;
-    let newer = "INSERT INTO idempotency.records_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (99, 'from the future', true, '', 0)";
+    let newer = "INSERT INTO idempotency.records_migrations (version, description) VALUES (99, 'from the future')";
     says(&pool, newer).await;
     assert_error(&refusal(config(&url)).await, StoreErrorKind::Misconfigured, &["version 99", "older"]);
     let error = refusal(config(&url).without_migrations()).await;
