@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
+mod cancelled;
+mod pooled;
 mod support;
 mod transactions;
 
@@ -10,7 +12,7 @@ use std::str::FromStr;
 use idempotency_store_postgres::PostgresStoreConfig;
 use idempotency_store_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use idempotency_testkit::conformance::Subject;
-use idempotency_testkit::servers::Postgres;
+use idempotency_testkit::servers::{PgBouncer, Postgres};
 
 /// As it is opened by default.
 async fn own_pool() -> Subject {
@@ -18,10 +20,10 @@ async fn own_pool() -> Subject {
     support::subject(PostgresStoreConfig::from_url(&url).unwrap()).await
 }
 
-/// As if every connection were given away after each transaction.
-async fn behind_pooler() -> Subject {
-    let url = Postgres::shared().unwrap().url();
-    let config = PostgresStoreConfig::from_url(&url).unwrap().behind_transaction_pooler();
+/// Through a pooler that gives every connection away after each transaction.
+async fn pgbouncer() -> Subject {
+    let url = PgBouncer::shared().unwrap().url(&Postgres::shared().unwrap().url());
+    let config = PostgresStoreConfig::from_url(&format!("{url}?pooler=transaction")).unwrap();
     support::unwatched(support::subject(config).await)
 }
 
@@ -33,4 +35,4 @@ async fn serializable() -> Subject {
     support::subject(PostgresStoreConfig::from_pool(pool)).await
 }
 
-idempotency_testkit::conformance!(own_pool, behind_pooler, serializable);
+idempotency_testkit::conformance!(own_pool, pgbouncer, serializable);
