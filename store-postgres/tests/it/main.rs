@@ -24,7 +24,7 @@ async fn own_pool() -> Subject {
 async fn pgbouncer() -> Subject {
     let url = PgBouncer::shared().unwrap().url(&Postgres::shared().unwrap().url());
     let config = PostgresStoreConfig::from_url(&format!("{url}?pooler=transaction")).unwrap();
-    support::unwatched(support::subject(config).await)
+    support::unwatched(support::subject(config).await).one_round_in(10)
 }
 
 /// A pool of the caller's, on a database that is set to the strictest isolation.
@@ -32,7 +32,7 @@ async fn serializable() -> Subject {
     let server = PgConnectOptions::from_str(&Postgres::shared().unwrap().url()).unwrap();
     let server = server.options([("default_transaction_isolation", "serializable")]);
     let pool = PgPoolOptions::new().max_connections(10).connect_with(server).await.unwrap();
-    support::subject(PostgresStoreConfig::from_pool(pool)).await
+    support::subject(PostgresStoreConfig::from_pool(pool)).await.one_round_in(4)
 }
 
 idempotency_testkit::conformance!(own_pool, pgbouncer, serializable);
