@@ -9,3 +9,4 @@ mod outages;
 mod refused;
 mod standby;
 mod support;
+mod transactions;
