@@ -7,6 +7,8 @@
 //! | Redis with Sentinel | [`RedisSentinel`] | `IDEMPOTENCY_TEST_REDIS_SENTINEL_URL` |
 //! | a Redis Cluster | [`RedisCluster`] | `IDEMPOTENCY_TEST_REDIS_CLUSTER_URL` |
 //! | Postgres | [`Postgres`] | `IDEMPOTENCY_TEST_POSTGRES_URL` |
+//! | a standby of a Postgres | [`Postgres::standby_of`] | – |
+//! | pgbouncer before a Postgres | [`PgBouncer`] | – |
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -59,6 +61,7 @@ mod find;
 mod folder;
 mod foreign;
 mod handshake;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod redis;
@@ -72,6 +75,7 @@ mod watchdog;
 
 pub use self::cluster::RedisCluster;
 pub use self::error::ServerError;
+pub use self::pgbouncer::PgBouncer;
 pub use self::postgres::{Postgres, PostgresServer};
 pub use self::redis::{Redis, RedisServer};
 pub use self::replicas::RedisReplicas;

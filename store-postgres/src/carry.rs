@@ -114,7 +114,18 @@ impl Pool {
 
     async fn once(&self, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut connection = self.connection().await?;
-        statement.fetch_all(&mut *connection).await
+        if self.persistent {
+            return statement.fetch_all(&mut *connection).await;
+        }
+        // The driver says a statement in two steps, and a pooler may give each of them to another
+        // connection of the server's, unless both are in one transaction.
+        let mut given = Given(Some(connection));
+        let connection = given.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut **connection).await?;
+        let rows = statement.fetch_all(&mut **connection).await?;
+        sqlx::raw_sql("COMMIT").execute(&mut **connection).await?;
+        drop(given.0.take());
+        Ok(rows)
     }
 
     /// A pool tries for as long as it may, and then does not tell why it got no connection.
@@ -133,6 +144,18 @@ impl Pool {
         }
         let most = self.limit - self.limit / 8;
         tokio::time::timeout(most, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
+
+/// A connection that goes back to its pool only if it was taken out of this: else, it may be in a
+/// transaction, which ends with it.
+struct Given(Option<PoolConnection<Postgres>>);
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn suffice(pool: &Pool, names: &Names) -> Result<(), StoreError
     let rows = pool.again("open", asked).await?;
     let Some(row) = rows.first() else {
         return Err(misconfigured(format!(
-            "Postgres: the table {schema}.{table} or its sequence is missing: let the store make it, or run the SQL that \
+            "Postgres: the table is missing, {schema}.{table} or its sequence: let the store make it, or run the SQL that \
              `migrations` prints"
         )));
     };

@@ -65,9 +65,9 @@ impl PostgresStore {
         let pool = Arc::new(Pool { pool, sql, limit: config.limit, persistent: !config.behind_pooler });
         guarantees::takes_writes(&pool).await?;
         if config.makes_tables {
-            migrations::run(&pool.pool, &config.names).await?;
+            migrations::run(&pool, &config.names).await?;
         } else {
-            migrations::is_not_newer(&pool.pool, &config.names).await?;
+            migrations::is_not_newer(&pool, &config.names).await?;
         }
         rights::suffice(&pool, &config.names).await?;
         let shared = Shared {
@@ -85,7 +85,8 @@ impl PostgresStore {
 fn own_pool(server: &sqlx::postgres::PgConnectOptions, config: &PostgresStoreConfig) -> PgPool {
     let mut server = server.clone();
     if config.behind_pooler {
-        server = server.statement_cache_capacity(0);
+        // pgbouncer lets nobody in who sets the digits, as the driver does otherwise.
+        server = server.statement_cache_capacity(0).extra_float_digits(None);
     } else {
         server = server.options([
             ("statement_timeout", format!("{}ms", config.limit.as_millis())),

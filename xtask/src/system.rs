@@ -66,11 +66,21 @@ const POSTGRES: SystemTool = SystemTool {
     instead: &["IDEMPOTENCY_TEST_POSTGRES_URL"],
 };
 
+const PGBOUNCER: SystemTool = SystemTool {
+    program: "pgbouncer",
+    apt: "pgbouncer",
+    brew: "pgbouncer",
+    needed_for: "tests of the Postgres store start poolers of their own",
+    elsewhere: homebrew_or_sbin,
+    services: &["pgbouncer"],
+    instead: &[],
+};
+
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {
-    &[STRACE, REDIS, POSTGRES]
+    &[STRACE, REDIS, POSTGRES, PGBOUNCER]
 } else if cfg!(unix) {
-    &[REDIS, POSTGRES]
+    &[REDIS, POSTGRES, PGBOUNCER]
 } else {
     &[]
 };
@@ -125,6 +135,13 @@ impl SystemTool {
 /// setup does not have on the PATH.
 fn homebrew() -> Vec<PathBuf> {
     vec!["/opt/homebrew/bin".into(), "/usr/local/bin".into()]
+}
+
+/// Debian keeps some servers where the PATH of most users does not lead.
+fn homebrew_or_sbin() -> Vec<PathBuf> {
+    let mut folders = homebrew();
+    folders.push("/usr/sbin".into());
+    folders
 }
 
 /// Postgres keeps its server's programs in a folder for each version, off the

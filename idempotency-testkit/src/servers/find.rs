@@ -69,7 +69,8 @@ fn elsewhere() -> Vec<PathBuf> {
         folders.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     }
     folders.extend(newest_first("/usr/lib/postgresql", ""));
-    folders.extend(["/opt/homebrew/bin".into(), "/usr/local/bin".into()]);
+    // Debian keeps pgbouncer where the PATH of most users does not lead.
+    folders.extend(["/opt/homebrew/bin", "/usr/local/bin", "/usr/sbin"].map(PathBuf::from));
     folders.extend(newest_first("/opt/homebrew/opt", "postgresql@"));
     folders.extend(newest_first("/usr/local/opt", "postgresql@"));
     folders

@@ -28,10 +28,11 @@ const PORT: u16 = 5432;
 const SERVER: Program =
     Program { name: "postgres", apt: "postgresql", brew: "postgresql@16", variable: Some(VARIABLE) };
 const INITDB: Program = Program { name: "initdb", ..SERVER };
+const BASEBACKUP: Program = Program { name: "pg_basebackup", ..PSQL };
 const PSQL: Program = Program { name: "psql", apt: "postgresql-client", brew: "libpq", variable: None };
 
 /// The user that initdb makes, who needs no password.
-const SUPERUSER: &str = "postgres";
+pub(super) const SUPERUSER: &str = "postgres";
 
 /// How long a foreign server may take to answer at the start.
 const FOREIGN_LIMIT: Duration = Duration::from_secs(10);
@@ -57,12 +58,14 @@ pub struct Postgres {
     settings: Vec<(String, String)>,
     finder: Finder,
     own: bool,
+    /// The URL of the server that it is a standby of.
+    primary: Option<String>,
 }
 
 impl Postgres {
     /// A server as tests want it: quick to start, on a free port of 127.0.0.1.
     pub fn new() -> Self {
-        Self { settings: Vec::new(), finder: Finder::system(), own: false }
+        Self { settings: Vec::new(), finder: Finder::system(), own: false, primary: None }
     }
 
     /// Sets what postgresql.conf would set: `with_setting("fsync", "on")`. A foreign server takes
@@ -82,6 +85,13 @@ impl Postgres {
     pub const fn own(mut self) -> Self {
         self.own = true;
         self
+    }
+
+    /// Makes it a standby, which follows `primary` by streaming and takes no writes until it is promoted
+    /// (`SELECT pg_promote()`). It is always started, and has what the primary has by then.
+    pub fn standby_of(mut self, primary: &PostgresServer) -> Self {
+        self.primary = Some(primary.url());
+        self.own()
     }
 
     /// Starts the server, or reaches the one that `IDEMPOTENCY_TEST_POSTGRES_URL` names.
@@ -105,7 +115,10 @@ impl Postgres {
         let psql = beside.find(PSQL).or_else(|_| self.finder.find(PSQL))?;
         // On SIGQUIT it ends at once, and takes its shared memory along.
         let folder = Folder::new(User::instead_of_root(SERVER.name)?, "QUIT")?;
-        initdb(&beside.find(INITDB)?, &folder)?;
+        match &self.primary {
+            None => initdb(&beside.find(INITDB)?, &folder)?,
+            Some(primary) => base_backup(&beside.find(BASEBACKUP)?, &folder, primary)?,
+        }
         let command = |folder: &Path, port: u16| {
             let mut command = Command::new(&binary);
             command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
@@ -140,10 +153,23 @@ fn initdb(binary: &Path, folder: &Folder) -> Result<(), ServerError> {
     let mut command = Command::new(binary);
     command.arg("-D").arg(folder.path().join("data")).args(["--username", SUPERUSER, "--auth", "trust"]);
     command.args(["--encoding", "UTF8", "--locale", "C", "--no-sync"]);
-    let mut process = Process::start(&command, folder)?;
+    run("initdb", &command, folder)
+}
+
+/// Copies the data of a server that runs.
+fn base_backup(binary: &Path, folder: &Folder, primary: &str) -> Result<(), ServerError> {
+    let mut command = Command::new(binary);
+    command.arg("-D").arg(folder.path().join("data")).args(["--dbname", primary, "--no-password"]);
+    command.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
+    run("pg_basebackup", &command, folder)
+}
+
+/// Runs what sets a server up to its end.
+fn run(name: &str, command: &Command, folder: &Folder) -> Result<(), ServerError> {
+    let mut process = Process::start(command, folder)?;
     let pid = process.pid();
     let status = process.wait(LIMIT);
-    let (server, log) = (format!("initdb in {}", folder.path().display()), folder.log_tail());
+    let (server, log) = (format!("{name} in {}", folder.path().display()), folder.log_tail());
     match status {
         None => Err(ServerError::NotReady { server, lacking: "it still runs".to_owned(), limit: LIMIT, log }),
         Some(status) if status.success() => {
@@ -157,7 +183,7 @@ fn initdb(binary: &Path, folder: &Folder) -> Result<(), ServerError> {
 fn ready(address: &str, process: Pid, folder: &Path) -> Result<(), String> {
     let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
     let lines: Vec<&str> = file.lines().map(str::trim).collect();
-    if lines.first() != Some(&&*process.to_string()) || lines.get(7) != Some(&"ready") {
+    if lines.first() != Some(&&*process.to_string()) || !matches!(lines.get(7), Some(&"ready" | &"standby")) {
         return Err(format!("postmaster.pid says {lines:?}"));
     }
     shake_hands(address, SUPERUSER, Duration::from_secs(2)).map_err(|error| error.to_string())?

@@ -98,6 +98,16 @@ impl Process {
         Ok(kill_process(self.pid, Signal::CONT)?)
     }
 
+    /// Tells it to end itself and all that it started (SIGQUIT), and waits until it has.
+    pub(super) fn quit(mut self, folder: &Folder) -> io::Result<()> {
+        kill_process(self.pid, Signal::QUIT)?;
+        if self.wait(DYING).is_none() {
+            self.kill(folder)?;
+            return Err(io::Error::other("the process outlived SIGQUIT"));
+        }
+        folder.watchdog.forget(self.pid)
+    }
+
     /// Kills it and all that it started (SIGKILL), and waits until they are gone.
     pub(super) fn kill(mut self, folder: &Folder) -> io::Result<()> {
         self.pause(folder)?;

@@ -85,6 +85,12 @@ impl Server {
         process.kill(&self.folder).map_err(ServerError::io(format!("cannot kill {}", self.name())))
     }
 
+    /// Ends it by SIGQUIT.
+    pub(super) fn quit(&self) -> Result<(), ServerError> {
+        let process = self.process().take().ok_or_else(|| self.not_running())?;
+        process.quit(&self.folder).map_err(ServerError::io(format!("cannot shut down {}", self.name())))
+    }
+
     /// Starts it again, with its port and its data; kills it first, if it runs.
     pub(super) fn restart(&self) -> Result<(), ServerError> {
         if self.process().is_some() {

@@ -13,6 +13,8 @@ mod left;
 #[cfg(unix)]
 mod named;
 #[cfg(unix)]
+mod pgbouncer;
+#[cfg(unix)]
 mod postgres;
 #[cfg(unix)]
 mod redis;

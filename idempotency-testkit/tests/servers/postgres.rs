@@ -90,3 +90,35 @@ fn an_error_of_the_server_is_an_error() {
     let error = Postgres::shared().unwrap().query("SELECT nothing").unwrap_err();
     assert!(matches!(&error, ServerError::Refused { answer, .. } if answer.contains("does not exist")), "{error}");
 }
+
+#[test]
+fn an_immediate_shutdown_cuts_clients_off_and_loses_nothing() {
+    let postgres = Postgres::new().own().start().unwrap();
+    postgres.query("CREATE TABLE kept AS SELECT 42 AS number").unwrap();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| postgres.query("SELECT pg_sleep(60)"));
+        let counted = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+        crate::again::eventually("it runs", || postgres.query(counted).unwrap() == "1");
+        postgres.shut_down().unwrap();
+        let error = running.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("immediate shutdown"), "{error}");
+    });
+    assert!(matches!(postgres.shut_down(), Err(ServerError::NotRunning { .. })));
+    postgres.restart().unwrap();
+    assert_eq!(postgres.query("SELECT number FROM kept").unwrap(), "42");
+}
+
+#[test]
+fn a_standby_follows_and_takes_no_writes_until_it_is_promoted() {
+    let primary = Postgres::new().own().start().unwrap();
+    let standby = Postgres::new().standby_of(&primary).start().unwrap();
+    primary.query("CREATE TABLE kept AS SELECT 42 AS number").unwrap();
+    crate::again::eventually("it follows", || standby.query("SELECT number FROM kept").is_ok());
+    let error = standby.query("INSERT INTO kept VALUES (43)").unwrap_err();
+    assert!(error.to_string().contains("read-only"), "{error}");
+    standby.restart().unwrap();
+    primary.kill().unwrap();
+    standby.query("SELECT pg_promote()").unwrap();
+    standby.query("INSERT INTO kept VALUES (43)").unwrap();
+    assert_eq!(standby.query("SELECT count(*) FROM kept").unwrap(), "2");
+}

@@ -1,142 +1,195 @@
-//! Servers that fail under load: what was acknowledged is there, no two hold a key, and every call
-//! answers in time.
+//! Many callers of one store, which go on through whatever happens to its server.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use idempotency_core::{Acquired, Claim, Completion, Held, IdempotencyStore, State};
-use idempotency_store_postgres::PostgresStore;
-use idempotency_testkit::servers::{Postgres, PostgresServer};
+use idempotency_core::{Acquired, Claim, Effect, IdempotencyStore, StoreError};
+use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency_testkit::history::{Checked, Offset, Recorder, Recording, Timing};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
-use crate::support::{MARGIN, SURELY, claim, config, key, value};
+use crate::support::{MARGIN, claim, key, runtime, until, value};
 
-const LIMIT: Duration = Duration::from_secs(1);
-const TASKS: u32 = 16;
+const TASKS: u64 = 16;
+/// How many runs ask for each new key.
+const CLAIMANTS: u64 = 4;
+/// Shorter than the longest faults, so that locks lapse in them.
+const LEASE: Duration = Duration::from_secs(2);
+/// How many runs there are before a fault, and after it.
+const RUNS: u64 = 400;
+/// How many runs there are at the most.
+const MOST: u64 = 40_000;
+/// How soon the store must serve again after its server does.
+const RESUMES_WITHIN: Duration = Duration::from_secs(2);
+/// The recorder and the server read one machine's clock.
+const TIMING: Timing =
+    Timing { offset: Offset::Known(0), skew: Duration::from_millis(50), resolution: Duration::from_millis(1) };
 
-/// Runs keys from nothing to a result while `disturb` does its work; some of them claimed twice.
-async fn under_load(url: &str, disturb: impl FnOnce() + Send + 'static) {
-    let store = PostgresStore::open(config(url).with_limit(LIMIT)).await.unwrap();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let next = Arc::new(AtomicU32::new(0));
-    let tasks = (0..TASKS).map(|task| {
-        let (store, is_over, next) = (store.clone(), is_over.clone(), next.clone());
-        tokio::spawn(async move {
-            let (mut held, mut stored, mut failed) = (Vec::new(), Vec::new(), 0_u32);
-            while !is_over.load(Relaxed) {
-                // Two tasks a key.
-                let key = key((next.fetch_add(1, Relaxed) / 2).to_string());
-                let claim = Claim { lease: SURELY * 10, ..claim() };
-                let begun = Instant::now();
-                let acquired = store.acquire_lock(&key, &claim).await;
-                assert!(begun.elapsed() < LIMIT + MARGIN, "{:?}", begun.elapsed());
-                let grant = match acquired {
-                    Ok(Acquired::Acquired(grant)) => grant,
-                    Ok(_) => continue,
-                    Err(error) => {
-                        assert!(error.is_passing(), "{error}");
-                        failed += 1;
-                        continue;
-                    }
-                };
-                held.push((key.clone(), grant.lock));
-                let begun = Instant::now();
-                let told = store.store_result(&key, &grant.lock, &value(&task.to_be_bytes()), SURELY * 10).await;
-                assert!(begun.elapsed() < LIMIT + MARGIN, "{:?}", begun.elapsed());
-                match told {
-                    Ok(Held::Held) => stored.push((key, task)),
-                    Ok(Held::Lost) => panic!("{key} was lost within its lease"),
-                    Err(error) => {
-                        assert!(error.is_passing(), "{error}");
-                        failed += 1;
-                    }
-                }
-            }
-            (held, stored, failed)
-        })
-    });
-    let tasks: Vec<_> = tasks.collect();
-    tokio::task::spawn_blocking(disturb).await.unwrap();
-    is_over.store(true, Relaxed);
-    let (mut all_held, mut all_stored, mut all_failed) = (Vec::new(), Vec::new(), 0);
-    for task in tasks {
-        let (held, stored, failed) = task.await.unwrap();
-        all_held.extend(held);
-        all_stored.extend(stored);
-        all_failed += failed;
+/// Callers that acquire, extend, store and release.
+pub(crate) struct Load {
+    runtime: Runtime,
+    recording: Recording,
+    store: Recorder<PostgresStore>,
+    seen: Arc<Seen>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the callers see.
+struct Seen {
+    limit: Duration,
+    runs: AtomicU64,
+    stopped: AtomicBool,
+    /// Errors after which the same call was made again.
+    passing: AtomicU64,
+    /// How long the slowest call took, in µs.
+    slowest: AtomicU64,
+    trouble: Mutex<Vec<String>>,
+}
+
+impl Load {
+    /// Starts the callers, and comes back once they are well under way.
+    pub(crate) fn start(config: PostgresStoreConfig, limit: Duration) -> Self {
+        let runtime = runtime();
+        let store = runtime.block_on(PostgresStore::open(config.with_limit(limit))).unwrap();
+        let recording = Recording::in_memory();
+        let seen = Arc::new(Seen {
+            limit,
+            runs: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            passing: AtomicU64::new(0),
+            slowest: AtomicU64::new(0),
+            trouble: Mutex::default(),
+        });
+        let tasks = (0..TASKS).map(|task| {
+            let client = recording.client(format!("task {task}"), store.clone());
+            runtime.spawn(work(seen.clone(), client, task))
+        });
+        let tasks = tasks.collect();
+        let load = Self { store: recording.client("looking", store), runtime, recording, seen, tasks };
+        load.go_on(RUNS);
+        load
     }
-    println!("{} held, {} stored, {all_failed} failed", all_held.len(), all_stored.len());
-    assert!(all_stored.len() > 50 && all_failed > 0, "{} stored, {all_failed} failed", all_stored.len());
-    let mut keys: Vec<_> = all_held.iter().map(|(key, _)| key.as_str().to_owned()).collect();
-    keys.sort();
-    keys.dedup();
-    assert_eq!(keys.len(), all_held.len(), "two held one key");
-    for (key, task) in all_stored {
-        let begun = Instant::now();
-        let found = loop {
-            match store.get(&key).await {
-                Ok(found) => break found.unwrap().record,
-                Err(error) => assert!(error.is_passing() && begun.elapsed() < SURELY, "{error}"),
+
+    /// Waits until there were so many more runs.
+    pub(crate) fn go_on(&self, runs: u64) {
+        let wanted = self.seen.runs.load(Relaxed) + runs;
+        until("the callers go on", || self.seen.runs.load(Relaxed) >= wanted);
+    }
+
+    /// How often a call failed in passing so far.
+    pub(crate) fn passing(&self) -> u64 {
+        self.seen.passing.load(Relaxed)
+    }
+
+    /// Waits until calls succeed again, which must be soon. How long that took.
+    pub(crate) fn resumes(&self, since: Instant) -> Duration {
+        loop {
+            match self.runtime.block_on(self.store.get(&key("k0"))) {
+                Ok(_) => break,
+                Err(error) => assert!(since.elapsed() < 5 * RESUMES_WITHIN, "still: {error}"),
             }
+        }
+        let took = since.elapsed();
+        assert!(took <= RESUMES_WITHIN, "it served again after {took:?}");
+        took
+    }
+
+    /// Ends the callers after some more runs, looks at all keys, and holds what was seen against the
+    /// contract.
+    pub(crate) fn end(mut self, fault: &str, resumed: Option<Duration>) -> Checked {
+        self.go_on(RUNS);
+        assert!(self.seen.runs.load(Relaxed) < MOST, "the callers may have ended before the fault did");
+        self.seen.stopped.store(true, Relaxed);
+        for task in self.tasks.drain(..) {
+            self.runtime.block_on(task).unwrap();
+        }
+        let keys = self.recording.history().keys().to_vec();
+        self.runtime.block_on(async {
+            for key in &keys {
+                self.seen.ask(|| self.store.get(key)).await;
+            }
+        });
+        let trouble = self.seen.trouble.lock().unwrap();
+        assert!(trouble.is_empty(), "{} calls went wrong, first: {}", trouble.len(), trouble[0]);
+        let slowest = Duration::from_micros(self.seen.slowest.load(Relaxed));
+        let checked = match self.recording.history().with_timing(TIMING).check() {
+            Ok(checked) => checked,
+            Err(verdict) => panic!("{verdict}"),
         };
-        let State::Completed { result: Completion::Value(bytes), .. } = found.state else { panic!("{key}: {found:?}") };
-        assert_eq!(&*bytes, task.to_be_bytes(), "{key}");
+        println!(
+            "{fault}: {} runs, {checked:?}, {} errors in passing; the slowest call took {slowest:?}; served again \
+             after {resumed:?}",
+            self.seen.runs.load(Relaxed),
+            self.passing(),
+        );
+        checked
     }
 }
 
-fn pause() {
-    std::thread::sleep(Duration::from_millis(300));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_and_comes_back() {
-    let server = Arc::new(Postgres::new().own().start().unwrap());
-    let url = server.fresh_database().unwrap();
-    let killed = server.clone();
-    under_load(&url, move || {
-        for _ in 0..4 {
-            pause();
-            killed.kill().unwrap();
-            pause();
-            killed.restart().unwrap();
+async fn work(seen: Arc<Seen>, store: Recorder<PostgresStore>, task: u64) {
+    let mut turn = task;
+    while !seen.stopped.load(Relaxed) {
+        let run = seen.runs.load(Relaxed);
+        if run >= MOST {
+            return;
         }
-        pause();
-    })
-    .await;
+        turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = turn >> 33;
+        // One in four comes back to a key that is some time old.
+        let back = if random.is_multiple_of(4) { random / 4 % 40 } else { 0 };
+        run_once(&seen, &store, (run / CLAIMANTS).saturating_sub(back), random / 160).await;
+        seen.runs.fetch_add(1, Relaxed);
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backends_that_are_ended_at_random() {
-    let server = Postgres::shared().unwrap();
-    let url = server.fresh_database().unwrap();
-    let database = url.rsplit('/').next().unwrap().to_owned();
-    under_load(&url, move || {
-        for _ in 0..20 {
-            end_some(server, &database);
-            std::thread::sleep(Duration::from_millis(50));
+/// One run as `execute_once` makes it, with an end that `random` chooses.
+async fn run_once(seen: &Seen, store: &Recorder<PostgresStore>, number: u64, random: u64) -> Option<()> {
+    let key = key(format!("k{number}"));
+    let claim = Claim { lease: LEASE, ..claim() };
+    let lock = match seen.ask(|| store.acquire_lock(&key, &claim)).await? {
+        Acquired::Acquired(grant) => grant.lock,
+        _ => return seen.ask(|| store.get(&key)).await.map(drop),
+    };
+    tokio::time::sleep(Duration::from_millis(random % 4)).await;
+    if random.is_multiple_of(5) {
+        seen.ask(|| store.extend_lock(&key, &lock, LEASE)).await?;
+    }
+    match random % 10 {
+        0 => seen.ask(|| store.release_lock(&key, &lock, Effect::None)).await.map(drop),
+        1 => seen.ask(|| store.release_lock(&key, &lock, Effect::Unknown)).await.map(drop),
+        _ => {
+            let result = value(&claim.owner.as_u128().to_be_bytes());
+            seen.ask(|| store.store_result(&key, &lock, &result, claim.retention)).await.map(drop)
         }
-        pause();
-    })
-    .await;
+    }
 }
 
-fn end_some(server: &PostgresServer, database: &str) {
-    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                 WHERE pid <> pg_backend_pid() AND random() < 0.4 AND datname =";
-    server.query(&format!("{ended} '{database}'")).unwrap();
-}
+impl Seen {
+    /// Makes a call, and the same again for as long as it fails in passing.
+    async fn ask<T, F>(&self, call: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            let begun = Instant::now();
+            let answer = tokio::time::timeout(self.limit + MARGIN, call()).await;
+            self.slowest.fetch_max(begun.elapsed().as_micros() as u64, Relaxed);
+            match answer {
+                Ok(Ok(answer)) => return Some(answer),
+                Ok(Err(error)) if error.is_passing() => {
+                    self.passing.fetch_add(1, Relaxed);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Ok(Err(error)) => return self.trouble(format!("{error}")),
+                Err(_) => return self.trouble(format!("no answer within {:?} and {MARGIN:?}", self.limit)),
+            }
+        }
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_hangs() {
-    let server = Arc::new(Postgres::new().own().start().unwrap());
-    let url = server.fresh_database().unwrap();
-    let hung = server.clone();
-    under_load(&url, move || {
-        pause();
-        hung.pause().unwrap();
-        std::thread::sleep(LIMIT * 2);
-        hung.resume().unwrap();
-        std::thread::sleep(LIMIT);
-    })
-    .await;
+    fn trouble<T>(&self, what: String) -> Option<T> {
+        self.trouble.lock().unwrap().push(what);
+        None
+    }
 }

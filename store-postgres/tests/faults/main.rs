@@ -5,5 +5,8 @@
 
 mod load;
 mod neighbours;
+mod outages;
 mod refused;
+mod standby;
 mod support;
+mod transactions;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use idempotency_core::{Answer, Effect, Held, Idempotency, IdempotencyStore, StoreError, StoreErrorKind, Upkeep};
+use idempotency_core::{
+    Acquired, Answer, Effect, Held, Idempotency, IdempotencyStore, StoreError, StoreErrorKind, Upkeep,
+};
 use idempotency_store_postgres::sqlx::{self, PgPool, Row};
 use idempotency_store_postgres::{Names, PostgresStore, PostgresStoreConfig, migrations};
 use idempotency_testkit::proxy::{Direction, Proxy};
@@ -66,9 +68,14 @@ async fn missing_databases_tables_and_versions() {
     assert_error(&error, StoreErrorKind::Misconfigured, &["table is missing", "migrations"]);
 
     let pool = PgPool::connect(&url).await.unwrap();
-    PostgresStore::open(config(&url)).await.unwrap();
-    let newer = "INSERT INTO idempotency.records_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (99, 'from the future', true, '', 0)";
+    let store = PostgresStore::open(config(&url)).await.unwrap();
+    // One that goes away later.
+    says(&pool, "ALTER TABLE idempotency.records RENAME TO elsewhere").await;
+    let error = store.acquire_lock(&key("new"), &claim()).await.unwrap_err();
+    assert_error(&error, StoreErrorKind::Misconfigured, &["table is missing", "migrations"]);
+    says(&pool, "ALTER TABLE idempotency.elsewhere RENAME TO records").await;
+    acquired(&store, &key("new")).await;
+    let newer = "INSERT INTO idempotency.records_migrations (version, description) VALUES (99, 'from the future')";
     says(&pool, newer).await;
     assert_error(&refusal(config(&url)).await, StoreErrorKind::Misconfigured, &["version 99", "older"]);
     let error = refusal(config(&url).without_migrations()).await;
@@ -163,6 +170,16 @@ const GRANTS: &str = "GRANT USAGE ON SCHEMA idempotency TO service; \
                       GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency.records TO service; \
                       GRANT USAGE ON SEQUENCE idempotency.records_fences TO service;";
 
+/// Calls for which each right is needed.
+async fn uses_everything(store: PostgresStore) -> Result<(), StoreError> {
+    let claim = claim();
+    let key = key(claim.owner.to_string());
+    let Acquired::Acquired(grant) = store.acquire_lock(&key, &claim).await? else { panic!("{key} is new") };
+    store.store_result(&key, &grant.lock, &value(b"v"), LIMIT).await?;
+    store.purge(10).await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_least_rights() {
     let server = guarded();
@@ -198,18 +215,28 @@ async fn the_least_rights() {
     }
     // Each of them is needed.
     for revoked in [
-        "REVOKE INSERT ON idempotency.records FROM service",
-        "REVOKE USAGE ON SEQUENCE idempotency.records_fences FROM service",
-        "REVOKE SELECT ON idempotency.records FROM service",
+        "USAGE ON SCHEMA idempotency",
+        "SELECT ON idempotency.records",
+        "INSERT ON idempotency.records",
+        "UPDATE ON idempotency.records",
+        "DELETE ON idempotency.records",
+        "USAGE ON SEQUENCE idempotency.records_fences",
     ] {
-        says(&pool, revoked).await;
-        let error = match PostgresStore::open(service()).await {
-            Err(error) => error,
-            Ok(store) => store.acquire_lock(&key(revoked.as_bytes()), &claim()).await.unwrap_err(),
-        };
-        assert_error(&error, StoreErrorKind::Misconfigured, &["lacks a right"]);
+        let store = PostgresStore::open(service()).await.unwrap();
+        says(&pool, &format!("REVOKE {revoked} FROM service")).await;
+        let error = uses_everything(store).await.expect_err(revoked);
+        assert_error(&error, StoreErrorKind::Misconfigured, &["lacks a right", "README", "permission denied"]);
+        // Known as soon as it is opened; who never purges needs no DELETE.
+        let opened = PostgresStore::open(service()).await;
+        if revoked.starts_with("DELETE") {
+            opened.unwrap();
+        } else {
+            let grant = format!("GRANT {revoked} TO service;");
+            assert_error(&opened.unwrap_err(), StoreErrorKind::Misconfigured, &["service lacks a right", "README", &grant]);
+        }
         says(&pool, GRANTS).await;
     }
+    uses_everything(PostgresStore::open(service()).await.unwrap()).await.unwrap();
     let open: i64 = sqlx::query("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
         .fetch_one(&pool)
         .await

@@ -1,17 +1,23 @@
 //! What the tests share.
 
 use std::error::Error;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use idempotency_core::{
     Acquired, Claim, Completion, Fingerprint, Grant, IdempotencyStore, Key, StoreError, StoreErrorKind,
 };
 use idempotency_store_postgres::PostgresStoreConfig;
+use tokio::runtime::Runtime;
 
 /// How much longer than its limit a call may take on a machine that is busy with other tests.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 /// How long anything may take that surely comes, on a busy machine.
 pub(crate) const SURELY: Duration = Duration::from_secs(60);
+
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
 
 pub(crate) fn config(url: &str) -> PostgresStoreConfig {
     PostgresStoreConfig::from_url(url).unwrap()
@@ -33,6 +39,15 @@ pub(crate) async fn acquired(store: &impl IdempotencyStore, key: &Key) -> Grant 
     match store.acquire_lock(key, &claim()).await.unwrap() {
         Acquired::Acquired(grant) => grant,
         other => panic!("{other:?}"),
+    }
+}
+
+/// Asks until a condition holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < SURELY, "it never came to this: {what}");
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind};
-use idempotency_store_postgres::sqlx::{self, Connection, PgPool, Row};
+use idempotency_store_postgres::sqlx::postgres::PgArguments;
+use idempotency_store_postgres::sqlx::query::Query;
+use idempotency_store_postgres::sqlx::{self, Connection, PgPool, Postgres, Row};
 use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig, Transactions};
-use idempotency_testkit::servers::Postgres;
+use idempotency_testkit::servers::{self, PgBouncer};
 use tokio::sync::Notify;
 
 /// How long anything may take that surely comes, on a busy machine.
@@ -42,17 +44,28 @@ impl From<sqlx::Error> for Failed {
 
 impl Shop {
     async fn open() -> Self {
-        let url = Postgres::shared().unwrap().fresh_database().unwrap();
-        let pool = PgPool::connect(&url).await.unwrap();
-        sqlx::query("CREATE TABLE orders (id text NOT NULL, amount int NOT NULL)").execute(&pool).await.unwrap();
-        let store = PostgresStore::open(PostgresStoreConfig::from_url(&url).unwrap()).await.unwrap();
+        let url = servers::Postgres::shared().unwrap().fresh_database().unwrap();
+        Self::with(&url, PostgresStoreConfig::from_url(&url).unwrap()).await
+    }
+
+    /// Its store is behind a pooler in transaction mode.
+    async fn pooled() -> Self {
+        let url = servers::Postgres::shared().unwrap().fresh_database().unwrap();
+        let pooled = PostgresStoreConfig::from_url(&PgBouncer::shared().unwrap().url(&url)).unwrap();
+        Self::with(&url, pooled.behind_transaction_pooler()).await
+    }
+
+    async fn with(url: &str, config: PostgresStoreConfig) -> Self {
+        let pool = PgPool::connect(url).await.unwrap();
+        says("CREATE TABLE orders (id text NOT NULL, amount int NOT NULL)").execute(&pool).await.unwrap();
+        let store = PostgresStore::open(config).await.unwrap();
         let idempotency = Idempotency::new(store.clone());
         let transactions = store.transactions(&idempotency);
         Self { pool, store, idempotency, transactions }
     }
 
     async fn orders(&self) -> i64 {
-        sqlx::query("SELECT count(*) FROM orders").fetch_one(&self.pool).await.unwrap().get(0)
+        says("SELECT count(*) FROM orders").fetch_one(&self.pool).await.unwrap().get(0)
     }
 
     /// Waits until no connection is in a transaction but the one that asks.
@@ -60,7 +73,7 @@ impl Shop {
         let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                     AND state LIKE 'idle in transaction%'";
         let begun = Instant::now();
-        while sqlx::query(busy).fetch_one(&self.pool).await.unwrap().get::<i64, _>(0) > 0 {
+        while says(busy).fetch_one(&self.pool).await.unwrap().get::<i64, _>(0) > 0 {
             assert!(begun.elapsed() < SURELY, "a connection is left in a transaction");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -70,24 +83,57 @@ impl Shop {
         let id = key.to_string();
         self.transactions
             .execute_in_transaction(key, move |mut transaction, _| async move {
-                sqlx::query("INSERT INTO orders VALUES ($1, $2)")
-                    .bind(id)
-                    .bind(amount)
-                    .execute(&mut *transaction)
-                    .await?;
+                says("INSERT INTO orders VALUES ($1, $2)").bind(id).bind(amount).execute(&mut *transaction).await?;
                 Ok(amount)
             })
             .await
     }
 }
 
+/// A statement that a pooler may give to any connection of the server's: with a name it would stay there.
+fn says(sql: &'static str) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(sql).persistent(false)
+}
+
 fn key(id: &str) -> Key {
     Key::new("order:create", id).build().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_and_record_are_committed_together() {
-    let shop = Shop::open().await;
+/// Makes a test of each function, for a store at its server and for one behind a pooler.
+macro_rules! each_way {
+    ($($test:ident),* $(,)?) => {
+        mod direct {
+            use super::Shop;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(Shop::open().await).await;
+            })*
+        }
+        mod pgbouncer {
+            use super::Shop;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(Shop::pooled().await).await;
+            })*
+        }
+    };
+}
+
+each_way!(
+    rows_and_record_are_committed_together,
+    an_operation_that_fails_leaves_nothing,
+    a_panic_rolls_back,
+    a_duplicate_is_told_at_once_while_it_runs,
+    of_many_at_once_one_runs,
+    a_caller_that_goes_away_leaves_no_connection_in_a_transaction,
+    an_unknown_attempt_is_taken_over_and_told_of,
+    what_the_late_attempt_before_it_stored_stands,
+    a_transaction_that_is_ended_or_broken_is_not_committed,
+    savepoints_are_the_operations_own,
+    a_constraint_that_is_checked_at_the_end_rolls_both_back,
+);
+
+async fn rows_and_record_are_committed_together(shop: Shop) {
     let first = shop.order(&key("1"), 19).await.unwrap();
     assert!(!first.is_replay());
     let again = shop.order(&key("1"), 20).await.unwrap();
@@ -99,13 +145,11 @@ async fn rows_and_record_are_committed_together() {
     shop.is_quiet().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operation_that_fails_leaves_nothing() {
-    let shop = Shop::open().await;
+async fn an_operation_that_fails_leaves_nothing(shop: Shop) {
     let failed = shop
         .transactions
         .execute_in_transaction::<i32, Failed, _, _>(&key("1"), |mut transaction, _| async move {
-            sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+            says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
             Err(Failed::Declined)
         })
         .await;
@@ -116,14 +160,12 @@ async fn an_operation_that_fails_leaves_nothing() {
     assert_eq!(shop.order(&key("1"), 5).await.unwrap().attempt(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_rolls_back() {
-    let shop = Shop::open().await;
+async fn a_panic_rolls_back(shop: Shop) {
     let transactions = shop.transactions.clone();
     let panicked = tokio::spawn(async move {
         transactions
             .execute_in_transaction::<i32, Failed, _, _>(&key("1"), |mut transaction, _| async move {
-                sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+                says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
                 panic!("as told")
             })
             .await
@@ -134,15 +176,14 @@ async fn a_panic_rolls_back() {
     assert_eq!(shop.orders().await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_duplicate_is_told_at_once_while_it_runs() {
-    let shop = Arc::new(Shop::open().await);
+async fn a_duplicate_is_told_at_once_while_it_runs(shop: Shop) {
+    let shop = Arc::new(shop);
     let (runs, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let run = tokio::spawn({
         let (shop, runs, goes_on) = (shop.clone(), runs.clone(), goes_on.clone());
         async move {
             let operation = move |mut transaction: idempotency_store_postgres::Transaction, _| async move {
-                sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+                says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
                 runs.notify_one();
                 goes_on.notified().await;
                 Ok::<_, Failed>(7)
@@ -183,9 +224,8 @@ async fn a_duplicate_is_told_at_once_while_it_runs() {
     shop.is_quiet().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_at_once_one_runs() {
-    let shop = Arc::new(Shop::open().await);
+async fn of_many_at_once_one_runs(shop: Shop) {
+    let shop = Arc::new(shop);
     for round in 0..20 {
         let calls = (0..16).map(|n| {
             let shop = shop.clone();
@@ -196,7 +236,7 @@ async fn of_many_at_once_one_runs() {
                 } else {
                     let transactions = shop.transactions.clone().waiting(SURELY);
                     let outcome = transactions.execute_in_transaction(&key, move |mut transaction, _| async move {
-                        sqlx::query("INSERT INTO orders VALUES ('x', 1)").execute(&mut *transaction).await?;
+                        says("INSERT INTO orders VALUES ('x', 1)").execute(&mut *transaction).await?;
                         Ok::<_, Failed>(n)
                     });
                     outcome.await.map(|value| value.is_replay())
@@ -217,9 +257,7 @@ async fn of_many_at_once_one_runs() {
     shop.is_quiet().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_that_goes_away_leaves_no_connection_in_a_transaction() {
-    let shop = Shop::open().await;
+async fn a_caller_that_goes_away_leaves_no_connection_in_a_transaction(shop: Shop) {
     for round in 0..60_u64 {
         let key = key(&round.to_string());
         let order = shop.order(&key, 1);
@@ -228,11 +266,8 @@ async fn a_caller_that_goes_away_leaves_no_connection_in_a_transaction() {
     // Each goes on to its end, or never began.
     shop.idempotency.drain(SURELY).await.unwrap();
     shop.is_quiet().await;
-    let completed: i64 = sqlx::query("SELECT count(*) FROM idempotency.records WHERE state = 'C'")
-        .fetch_one(&shop.pool)
-        .await
-        .unwrap()
-        .get(0);
+    let completed: i64 =
+        says("SELECT count(*) FROM idempotency.records WHERE state = 'C'").fetch_one(&shop.pool).await.unwrap().get(0);
     assert_eq!(shop.orders().await, completed);
     for round in 0..60 {
         let _ = shop.order(&key(&round.to_string()), 1).await.unwrap();
@@ -240,9 +275,7 @@ async fn a_caller_that_goes_away_leaves_no_connection_in_a_transaction() {
     assert_eq!(shop.orders().await, 60);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_attempt_is_taken_over_and_told_of() {
-    let shop = Shop::open().await;
+async fn an_unknown_attempt_is_taken_over_and_told_of(shop: Shop) {
     let claim = Claim { lease: Duration::from_millis(50), ..Claim::new(key("1").fingerprint()) };
     shop.store.acquire_lock(&key("1"), &claim).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -259,9 +292,7 @@ async fn an_unknown_attempt_is_taken_over_and_told_of() {
     assert_eq!(shop.orders().await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_late_attempt_before_it_stored_stands() {
-    let shop = Shop::open().await;
+async fn what_the_late_attempt_before_it_stored_stands(shop: Shop) {
     let claim = Claim { lease: Duration::from_millis(50), ..Claim::new(key("1").fingerprint()) };
     let store = shop.store.clone();
     let acquired = store.acquire_lock(&key("1"), &claim).await.unwrap();
@@ -270,7 +301,7 @@ async fn what_the_late_attempt_before_it_stored_stands() {
     let outcome = shop
         .transactions
         .execute_in_transaction(&key("1"), move |mut transaction, _| async move {
-            sqlx::query("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+            says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
             let value = idempotency_core::Completion::Omitted(idempotency_core::Omitted::ByChoice);
             let held = store.store_result(&key("1"), &grant.lock, &value, SURELY).await;
             assert!(matches!(held, Ok(idempotency_core::Held::Held)), "{held:?}");
@@ -282,9 +313,7 @@ async fn what_the_late_attempt_before_it_stored_stands() {
     assert_eq!(shop.orders().await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_is_ended_or_broken_is_not_committed() {
-    let shop = Shop::open().await;
+async fn a_transaction_that_is_ended_or_broken_is_not_committed(shop: Shop) {
     for (id, statement) in [
         ("error", "SELECT 1 / 0"),
         ("rolled back", "ROLLBACK"),
@@ -306,17 +335,15 @@ async fn a_transaction_that_is_ended_or_broken_is_not_committed() {
     shop.is_quiet().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn savepoints_are_the_operations_own() {
-    let shop = Shop::open().await;
+async fn savepoints_are_the_operations_own(shop: Shop) {
     let outcome = shop
         .transactions
         .execute_in_transaction(&key("1"), |mut transaction, _| async move {
             let mut inner = transaction.begin().await?;
-            sqlx::query("INSERT INTO orders VALUES ('given up', 1)").execute(&mut *inner).await?;
+            says("INSERT INTO orders VALUES ('given up', 1)").execute(&mut *inner).await?;
             inner.rollback().await?;
             let mut inner = transaction.begin().await?;
-            sqlx::query("INSERT INTO orders VALUES ('kept', 1)").execute(&mut *inner).await?;
+            says("INSERT INTO orders VALUES ('kept', 1)").execute(&mut *inner).await?;
             inner.commit().await?;
             Ok::<_, Failed>(1)
         })
@@ -326,16 +353,14 @@ async fn savepoints_are_the_operations_own() {
     assert_eq!(shop.orders().await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_constraint_that_is_checked_at_the_end_rolls_both_back() {
-    let shop = Shop::open().await;
+async fn a_constraint_that_is_checked_at_the_end_rolls_both_back(shop: Shop) {
     let unique = "ALTER TABLE orders ADD CONSTRAINT once UNIQUE (id) DEFERRABLE INITIALLY DEFERRED";
-    sqlx::query(unique).execute(&shop.pool).await.unwrap();
+    says(unique).execute(&shop.pool).await.unwrap();
     let outcome = shop
         .transactions
         .execute_in_transaction(&key("1"), |mut transaction, _| async move {
             let twice = "INSERT INTO orders VALUES ('1', 1), ('1', 1)";
-            sqlx::query(twice).execute(&mut *transaction).await?;
+            says(twice).execute(&mut *transaction).await?;
             Ok::<_, Failed>(1)
         })
         .await;

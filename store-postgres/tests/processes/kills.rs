@@ -1,21 +1,20 @@
 //! However often clients and servers are killed, there is one row a completed key.
 
 use std::process::{Child, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use idempotency_core::{Error, Idempotency, Key};
+use idempotency_store_postgres::Transactions;
 use idempotency_store_postgres::sqlx::{self, PgPool, Row};
-use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig, Transactions};
 use idempotency_testkit::servers::{Postgres, PostgresServer};
 
-use crate::runner::{Program, role};
+use idempotency_testkit::processes::{Program, Random, role};
+
+use crate::client::now_ms;
+use crate::common::{SURELY, Way, is_long, open, runtime};
 
 /// How many tasks a client has.
 const TASKS: u64 = 8;
-/// How long a client may take to do its first work, on a busy machine.
-const SURELY: Duration = Duration::from_secs(60);
 /// How many keys there are for each kill: so few that most are called again and again.
 const KEYS_A_KILL: u64 = 40;
 
@@ -35,7 +34,7 @@ impl From<sqlx::Error> for Failed {
 }
 
 pub(crate) fn add_to(program: &mut Program) {
-    program.role("client", |arguments| {
+    program.role("killed", |arguments| {
         let [url, from, seed] = arguments else { panic!("{arguments:?}") };
         runtime().block_on(client(url, from.parse().unwrap(), seed.parse().unwrap()));
     });
@@ -43,24 +42,9 @@ pub(crate) fn add_to(program: &mut Program) {
     program.test("kills::servers_that_are_killed", servers_that_are_killed);
 }
 
-fn is_long() -> bool {
-    std::env::var_os("IDEMPOTENCY_SOAK").is_some()
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-async fn open(url: &str) -> Transactions {
-    let config = PostgresStoreConfig::from_url(url).unwrap().with_limit(Duration::from_secs(2));
-    let begun = Instant::now();
-    loop {
-        match PostgresStore::open(config.clone()).await {
-            Ok(store) => return store.transactions(&Idempotency::new(store.clone())),
-            Err(error) => assert!(error.is_passing() && begun.elapsed() < SURELY, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn transactions(url: &str) -> Transactions {
+    let store = open(url, Way::Own).await;
+    store.transactions(&Idempotency::new(store.clone()))
 }
 
 /// A row for the order and one for the outbox, and the answer.
@@ -79,13 +63,12 @@ async fn order(transactions: &Transactions, number: u64) -> Result<bool, Failed>
 
 /// Calls random keys until it is killed.
 async fn client(url: &str, from: u64, seed: u64) {
-    let transactions = open(url).await;
-    let random = Arc::new(AtomicU64::new(seed));
-    let tasks = (0..TASKS).map(|_| {
-        let (transactions, random) = (transactions.clone(), random.clone());
+    let transactions = transactions(url).await;
+    let tasks = (0..TASKS).map(|task| {
+        let (transactions, mut random) = (transactions.clone(), Random::new(seed ^ (task + 1) << 40));
         tokio::spawn(async move {
             loop {
-                if order(&transactions, from + draw(&random) % KEYS_A_KILL).await.is_err() {
+                if order(&transactions, from + random.below(KEYS_A_KILL)).await.is_err() {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             }
@@ -97,16 +80,8 @@ async fn client(url: &str, from: u64, seed: u64) {
     drop(tasks);
 }
 
-/// SplitMix64.
-fn draw(state: &AtomicU64) -> u64 {
-    let mut mixed = state.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 fn start(url: &str, from: u64, seed: u64) -> Killed {
-    let mut command = role("client");
+    let mut command = role("killed");
     command.args([url, &from.to_string(), &seed.to_string()]).stdin(Stdio::null());
     Killed(command.spawn().unwrap())
 }
@@ -159,23 +134,24 @@ fn clients_that_are_killed() {
     let kills = if is_long() { 1000 } else { 40 };
     runtime().block_on(async {
         let (url, pool) = tables(Postgres::shared().unwrap()).await;
-        let random = AtomicU64::new(std::process::id().into());
+        let (seed, all_begun) = (now_ms(), Instant::now());
+        let mut random = Random::new(seed);
         let mut all = 0;
         for kill in 0..kills {
             let (from, before) = (kill * KEYS_A_KILL, all);
-            let clients = [start(&url, from, draw(&random)), start(&url, from, draw(&random))];
+            let clients = [start(&url, from, random.next()), start(&url, from, random.next())];
             // In the midst of its work.
             let begun = Instant::now();
             while all == before {
                 assert!(begun.elapsed() < SURELY, "nothing is done");
                 all = is_one_a_key(&pool).await;
             }
-            tokio::time::sleep(Duration::from_micros(draw(&random) % 30_000)).await;
+            tokio::time::sleep(Duration::from_micros(random.below(30_000))).await;
             drop(clients);
             all = is_one_a_key(&pool).await;
         }
         // All that is not done can be done by others, now.
-        let transactions = open(&url).await;
+        let transactions = transactions(&url).await;
         let begun = Instant::now();
         for number in 0..kills * KEYS_A_KILL {
             while order(&transactions, number).await.is_err() {
@@ -183,7 +159,11 @@ fn clients_that_are_killed() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        println!("{kills} kills, {all} of {} done by then", kills * KEYS_A_KILL);
+        println!(
+            "seed {seed}: {kills} kills in {:?}, {all} of {} done by then",
+            all_begun.elapsed(),
+            kills * KEYS_A_KILL
+        );
         assert_eq!(is_one_a_key(&pool).await, (kills * KEYS_A_KILL) as i64);
     });
 }
@@ -193,17 +173,21 @@ fn servers_that_are_killed() {
     runtime().block_on(async {
         let server = Postgres::new().own().start().unwrap();
         let (url, pool) = tables(&server).await;
-        let random = AtomicU64::new(std::process::id().into());
+        let (seed, all_begun) = (now_ms(), Instant::now());
+        let mut random = Random::new(seed);
         let mut all = 0;
         for kill in 0..kills {
             let (from, before) = (kill * KEYS_A_KILL, all);
-            let _clients = [start(&url, from, draw(&random)), start(&url, from, draw(&random))];
+            let _clients = [start(&url, from, random.next()), start(&url, from, random.next())];
             let begun = Instant::now();
             while all == before {
                 assert!(begun.elapsed() < SURELY, "nothing is done");
                 all = is_one_a_key(&pool).await;
             }
-            tokio::time::sleep(Duration::from_micros(draw(&random) % 30_000)).await;
+            tokio::time::sleep(Duration::from_micros(random.below(30_000))).await;
+            if kill % 2 == 1 {
+                server.shut_down().unwrap();
+            }
             server.restart().unwrap();
             let at_least = all;
             all = is_one_a_key(&pool).await;
@@ -216,5 +200,6 @@ fn servers_that_are_killed() {
                 all = is_one_a_key(&pool).await;
             }
         }
+        println!("seed {seed}: {kills} kills of the server in {:?}, {all} done", all_begun.elapsed());
     });
 }

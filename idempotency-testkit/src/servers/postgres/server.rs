@@ -110,11 +110,7 @@ impl PostgresServer {
     ///
     /// It does not, or by an error.
     pub fn ping(&self, limit: Duration) -> Result<(), ServerError> {
-        let user = match &self.place {
-            Place::Own(_) => SUPERUSER.to_owned(),
-            Place::Foreign(foreign) => foreign.user().unwrap_or_else(|| SUPERUSER.to_owned()),
-        };
-        let said = shake_hands(self.address(), &user, limit)
+        let said = shake_hands(self.address(), &self.login().0, limit)
             .map_err(ServerError::io(format!("{} did not greet within {limit:?}", self.name())))?;
         said.map_err(|answer| ServerError::Refused { server: self.name(), asked: "a greeting".to_owned(), answer })
     }
@@ -148,6 +144,16 @@ impl PostgresServer {
         self.own("killed")?.kill()
     }
 
+    /// Shuts it down at once (SIGQUIT, *immediate shutdown*): it tells its clients so, cuts them off, and
+    /// has to recover when it is started again.
+    ///
+    /// # Errors
+    ///
+    /// It is foreign, or was killed.
+    pub fn shut_down(&self) -> Result<(), ServerError> {
+        self.own("shut down")?.quit()
+    }
+
     /// Starts it again on the same port with the same data, and waits until it has recovered. One
     /// that runs is killed first.
     ///
@@ -175,6 +181,14 @@ impl PostgresServer {
     pub(super) fn reach(foreign: Foreign, psql: PathBuf) -> Result<Self, ServerError> {
         let server = Self { psql, place: Place::Foreign(foreign) };
         until(FOREIGN_LIMIT, || server.query("SELECT 1")).map(|_| server)
+    }
+
+    /// Whom it knows us as, and by which password.
+    pub(in crate::servers) fn login(&self) -> (String, Option<String>) {
+        match &self.place {
+            Place::Own(_) => (SUPERUSER.to_owned(), None),
+            Place::Foreign(foreign) => (foreign.user().unwrap_or_else(|| SUPERUSER.to_owned()), foreign.password()),
+        }
     }
 
     fn database(&self) -> &str {
