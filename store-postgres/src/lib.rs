@@ -1,4 +1,6 @@
-//! An idempotency store in Postgres.
+//! An idempotency store in Postgres, and execution in the caller's own transaction.
+//!
+#![doc = include_str!("../README.md")]
 
 mod carry;
 mod config;
@@ -20,3 +22,8 @@ pub use migrations::migrations;
 pub use sqlx;
 pub use store::PostgresStore;
 pub use transaction::{Transaction, Transactions};
+
+/// What the guide shows must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/in-your-transaction.md")]
+struct Guide;

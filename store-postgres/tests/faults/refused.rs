@@ -232,7 +232,11 @@ async fn the_least_rights() {
             opened.unwrap();
         } else {
             let grant = format!("GRANT {revoked} TO service;");
-            assert_error(&opened.unwrap_err(), StoreErrorKind::Misconfigured, &["service lacks a right", "README", &grant]);
+            assert_error(
+                &opened.unwrap_err(),
+                StoreErrorKind::Misconfigured,
+                &["service lacks a right", "README", &grant],
+            );
         }
         says(&pool, GRANTS).await;
     }
