@@ -7,6 +7,7 @@ mod measure;
 mod memory;
 mod ours;
 mod postgres;
+mod postgres_table;
 mod redis;
 mod sled;
 mod value;
@@ -55,5 +56,11 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         database.run(&runtime, tasks, &filter, &mut tell)?;
     }
     redis::memory(&runtime, &filter)?;
+    if filter.starts_with("postgres/table") {
+        database.table(&runtime, &mut |report| {
+            println!("{report}");
+            Ok(())
+        })?;
+    }
     Ok(())
 }

@@ -39,6 +39,10 @@ impl Server {
         Ok(fresh.unwrap_or_default())
     }
 
+    pub(crate) fn table(&self, runtime: &Runtime, tell: Tell<'_>) -> io::Result<()> {
+        crate::postgres_table::run(runtime, &self.fresh()?, tell)
+    }
+
     pub(crate) fn run(&self, runtime: &Runtime, tasks: usize, filter: &str, tell: Tell<'_>) -> io::Result<()> {
         for kind in ["fresh", "replay", "transaction"] {
             let case = format!("postgres/{kind}/{tasks}");
