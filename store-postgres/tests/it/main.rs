@@ -25,7 +25,7 @@ async fn own_pool() -> Subject {
 async fn pgbouncer() -> Subject {
     let url = PgBouncer::shared().unwrap().url(&Postgres::shared().unwrap().url());
     let config = PostgresStoreConfig::from_url(&format!("{url}?pooler=transaction")).unwrap();
-    support::unwatched(support::subject(config).await).one_round_in(10)
+    support::unwatched(support::subject(config).await).one_round_in(20)
 }
 
 /// A pool of the caller's, on a database that is set to the strictest isolation.

@@ -204,7 +204,8 @@ async fn a_duplicate_is_told_at_once_while_it_runs(shop: Shop) {
     );
     assert!(others.0.is_ok() && others.2.is_ok());
     assert!(matches!(others.1, Err(Error::InProgress { .. })), "{:?}", others.1);
-    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    // The transaction is still open, however busy the machine is.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     // One that waits gets the value, when it comes.
     let waits = tokio::spawn({
         let shop = shop.clone();

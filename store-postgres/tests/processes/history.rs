@@ -13,7 +13,7 @@ const CLIENTS: u64 = 8;
 /// Longer than a call takes, and short enough to lapse often.
 const LEASE: Duration = Duration::from_millis(500);
 /// Of each test; about one in seventy is drawn by nobody.
-const KEYS: u64 = 3_000;
+const KEYS: u64 = 2_000;
 const KEYS_PER_SECOND: u64 = 200;
 const KILLS: u64 = 6;
 
