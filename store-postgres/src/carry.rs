@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use idempotency_core::{Claim, Completion, Fence, Lock, StoreError, StoreErrorKind, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlStr};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::at_hand::{AtHand, Lent};
 use crate::error::{Operation, is_about_a_row, lost_a_race, told};
 use crate::lane::{Call, Carrier, Refused};
 use crate::row::{self, Name, Stored, attributes_text, from_i64, micros, policy_number, to_i64, value_of};
@@ -29,6 +29,7 @@ pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) pool: PgPool,
+    pub(crate) at_hand: AtHand,
     pub(crate) sql: Sql,
     pub(crate) limit: Duration,
     /// Whether statements may be prepared.
@@ -113,18 +114,21 @@ impl Pool {
     }
 
     async fn once(&self, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut connection = self.connection().await?;
+        // A clear error, while there is time left to give it.
+        let mut lent = self.at_hand.lend(self.limit - self.limit / 8).await?;
         if self.persistent {
-            return statement.fetch_all(&mut *connection).await;
+            let rows = statement.fetch_all(&mut *lent).await?;
+            self.at_hand.keep(lent);
+            return Ok(rows);
         }
         // The driver says a statement in two steps, and a pooler may give each of them to another
         // connection of the server's, unless both are in one transaction.
-        let mut given = Given(Some(connection));
+        let mut given = Given(Some(lent));
         let connection = given.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut **connection).await?;
         let rows = statement.fetch_all(&mut **connection).await?;
         sqlx::raw_sql("COMMIT").execute(&mut **connection).await?;
-        drop(given.0.take());
+        given.0.take().into_iter().for_each(|lent| self.at_hand.keep(lent));
         Ok(rows)
     }
 
@@ -136,25 +140,16 @@ impl Pool {
             Ok(Ok(_)) | Err(_) => error,
         }
     }
-
-    /// A connection, or a clear error while there is time left to give it.
-    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        if let Some(connection) = self.pool.try_acquire() {
-            return Ok(connection);
-        }
-        let most = self.limit - self.limit / 8;
-        tokio::time::timeout(most, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
-    }
 }
 
 /// A connection that goes back to its pool only if it was taken out of this: else, it may be in a
 /// transaction, which ends with it.
-struct Given(Option<PoolConnection<Postgres>>);
+struct Given(Option<Lent>);
 
 impl Drop for Given {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
+        if let Some(lent) = self.0.take() {
+            drop(lent.detach());
         }
     }
 }

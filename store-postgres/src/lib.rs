@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod at_hand;
 mod carry;
 mod config;
 mod error;

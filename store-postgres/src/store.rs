@@ -13,6 +13,7 @@ use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
 use tokio::time::Instant;
 
+use crate::at_hand::AtHand;
 use crate::carry::{Acquiring, Completing, Found, Pool};
 use crate::config::{Place, PostgresStoreConfig};
 use crate::error::Operation;
@@ -23,6 +24,9 @@ use crate::{guarantees, migrations, rights, watch};
 
 /// The largest value that is kept, in bytes.
 const LARGEST_VALUE: usize = 64 * 1024 * 1024;
+
+/// How many connections are at hand between statements: as many as are under way at once.
+const MOST_AT_HAND: u32 = 4;
 
 /// How long a statement waits for a row.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
@@ -57,12 +61,13 @@ impl PostgresStore {
             let message = format!("the limit of {:?} is not within 1 ms and a day", config.limit);
             return Err(crate::error::misconfigured(message));
         }
-        let pool = match &config.place {
-            Place::Pool(pool) => pool.clone(),
-            Place::Server(server) => own_pool(server, &config),
+        let (pool, kept) = match &config.place {
+            Place::Pool(pool) => (pool.clone(), 0),
+            Place::Server(server) => (own_pool(server, &config), config.connections / 2),
         };
+        let at_hand = AtHand::new(pool.clone(), kept.min(MOST_AT_HAND) as usize);
         let sql = Sql::new(config.names.schema(), config.names.table());
-        let pool = Arc::new(Pool { pool, sql, limit: config.limit, persistent: !config.behind_pooler });
+        let pool = Arc::new(Pool { pool, at_hand, sql, limit: config.limit, persistent: !config.behind_pooler });
         guarantees::takes_writes(&pool).await?;
         if config.makes_tables {
             migrations::run(&pool, &config.names).await?;

@@ -280,7 +280,8 @@ impl TransactionStore {
             pool.lock_of(&name)
         );
         let asked_at = Instant::now();
-        let mut transaction = pool.pool.begin_with(AssertSqlSafe(begin)).await.during(ACQUIRE)?;
+        let begun = pool.at_hand.needing(pool.pool.begin_with(AssertSqlSafe(begin)));
+        let mut transaction = begun.await.during(ACQUIRE)?;
         let look = pool.query(&pool.sql.look).bind(name.key).fetch_one(&mut *transaction).await.during(ACQUIRE)?;
         let before = row::read(&look).during(ACQUIRE)?;
         let now = now(&look, ACQUIRE)?;
