@@ -22,6 +22,7 @@ const EXPIRED: u64 = 2_000_000;
 const TASKS: usize = 64;
 const RUNS: usize = 5_000;
 const PAIRS: usize = 11;
+const MINUTES: usize = 6;
 
 type Tell<'a> = &'a mut dyn FnMut(Report) -> io::Result<()>;
 
@@ -128,18 +129,15 @@ fn purged(runtime: &Runtime, table: &Table, tell: Tell<'_>) -> io::Result<()> {
 fn steady(runtime: &Runtime, url: &str) -> io::Result<()> {
     let table = runtime.block_on(Table::open(url, "steady", Duration::from_millis(500)))?;
     let mut sizes = Vec::new();
-    for n in 0..40 {
+    // Vacuumed once a minute, as Postgres comes.
+    for n in 0..MINUTES * 30 {
+        let next = Instant::now() + Duration::from_secs(2);
         drop(round(runtime, table.ours.clone(), keys(n, RUNS), TASKS));
         runtime.block_on(table.store.purge(usize::MAX)).map_err(io::Error::other)?;
         sizes.push(runtime.block_on(table.number("SELECT pg_total_relation_size('{table}')"))?);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    let mb = |size: i64| size as f64 / 1_000_000.0;
-    println!(
-        "postgres/table/steady MB after 10, 20, 30, 40 rounds of {RUNS}: {:.1} {:.1} {:.1} {:.1}",
-        mb(sizes[9]),
-        mb(sizes[19]),
-        mb(sizes[29]),
-        mb(sizes[39])
-    );
+    let sizes: Vec<_> = sizes.iter().skip(29).step_by(30).map(|size| format!("{:.1}", *size as f64 / 1e6)).collect();
+    println!("postgres/table/steady MB after each minute of {RUNS} records in 2 s: {}", sizes.join(" "));
     Ok(())
 }

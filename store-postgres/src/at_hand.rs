@@ -59,21 +59,6 @@ impl AtHand {
         }
     }
 
-    /// Waits for something of the pool's that needs a connection: if it does not come at once, those at hand
-    /// are given back.
-    pub(crate) async fn needing<T>(&self, work: impl Future<Output = T>) -> T {
-        const AT_ONCE: Duration = Duration::from_millis(5);
-        let _waits = self.wait();
-        let mut work = std::pin::pin!(work);
-        match tokio::time::timeout(AT_ONCE, &mut work).await {
-            Ok(done) => done,
-            Err(_) => {
-                self.give_back();
-                work.await
-            }
-        }
-    }
-
     fn wait(&self) -> Waits<'_> {
         self.waiting.fetch_add(1, SeqCst);
         Waits(&self.waiting)

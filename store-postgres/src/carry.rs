@@ -29,6 +29,8 @@ pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) pool: PgPool,
+    /// What operations get: as the server sets connections up, not as the store's own statements need them.
+    pub(crate) transactions: PgPool,
     pub(crate) at_hand: AtHand,
     pub(crate) sql: Sql,
     pub(crate) limit: Duration,

@@ -165,6 +165,7 @@ impl PostgresStoreConfig {
     }
 
     /// Sets how many connections the store's own pool has at the most; [`DEFAULT_CONNECTIONS`] by default.
+    /// Transactions have as many besides, in a pool of theirs, once one is run.
     pub fn with_connections(self, connections: u32) -> Self {
         Self { connections: connections.max(1), ..self }
     }

@@ -168,12 +168,14 @@ impl Sql {
                 "WITH watched AS (UPDATE {t} SET watched = true WHERE key = $1 AND state = 'P' AND NOT watched) \
                  SELECT FROM {t} WHERE key = $1 AND state = 'P'"
             )),
+            // Found once and locked, rows stay where they are: no index is asked for them again.
             purge: text(format!(
-                "WITH due AS (SELECT key FROM {t} WHERE look_at <= $1 ORDER BY look_at LIMIT $2 \
+                "WITH due AS MATERIALIZED (SELECT ctid, forgotten_at FROM {t} WHERE look_at <= $1 ORDER BY look_at LIMIT $2 \
                    FOR UPDATE SKIP LOCKED), \
-                 gone AS (DELETE FROM {t} r USING due WHERE r.key = due.key AND r.forgotten_at <= $1 RETURNING r.key), \
-                 later AS (UPDATE {t} r SET look_at = r.forgotten_at FROM due \
-                   WHERE r.key = due.key AND r.forgotten_at > $1 RETURNING r.key) \
+                 gone AS (DELETE FROM {t} WHERE ctid = ANY(ARRAY(SELECT ctid FROM due WHERE forgotten_at <= $1)) \
+                   RETURNING 1), \
+                 later AS (UPDATE {t} SET look_at = forgotten_at \
+                   WHERE ctid = ANY(ARRAY(SELECT ctid FROM due WHERE forgotten_at > $1)) RETURNING 1) \
                  SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM later) AS later"
             )),
             stats: text(format!(

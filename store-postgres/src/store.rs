@@ -9,7 +9,7 @@ use idempotency_core::{
     StoreError, StoreErrorKind, Timestamp, Watch,
     moves::{self, Move},
 };
-use sqlx::postgres::{PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
 use tokio::time::Instant;
 
@@ -43,7 +43,6 @@ pub struct PostgresStore {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) config: PostgresStoreConfig,
     acquiring: Arc<Lane<Acquiring, Pool>>,
     completing: Arc<Lane<Completing, Pool>>,
     pub(crate) watching: watch::Watching,
@@ -61,13 +60,17 @@ impl PostgresStore {
             let message = format!("the limit of {:?} is not within 1 ms and a day", config.limit);
             return Err(crate::error::misconfigured(message));
         }
-        let (pool, kept) = match &config.place {
-            Place::Pool(pool) => (pool.clone(), 0),
-            Place::Server(server) => (own_pool(server, &config), config.connections / 2),
+        let (pool, transactions, kept) = match &config.place {
+            Place::Pool(pool) => (pool.clone(), pool.clone(), 0),
+            Place::Server(server) => {
+                let transactions = pool_of((**server).clone(), &config);
+                (pool_of(for_statements(server, &config), &config), transactions, config.connections / 2)
+            }
         };
         let at_hand = AtHand::new(pool.clone(), kept.min(MOST_AT_HAND) as usize);
         let sql = Sql::new(config.names.schema(), config.names.table());
-        let pool = Arc::new(Pool { pool, at_hand, sql, limit: config.limit, persistent: !config.behind_pooler });
+        let pool =
+            Arc::new(Pool { pool, transactions, at_hand, sql, limit: config.limit, persistent: !config.behind_pooler });
         guarantees::takes_writes(&pool).await?;
         if config.makes_tables {
             migrations::run(&pool, &config.names).await?;
@@ -80,32 +83,36 @@ impl PostgresStore {
             completing: Lane::new(pool.clone(), config.limit),
             watching: watch::Watching::new(pool.clone(), &config),
             pool,
-            config,
         };
         shared.get(&Name { key: "#".into(), long: None }, "open", shared.pool.deadline()).await?;
         Ok(Self { shared: Arc::new(shared) })
     }
 }
 
-fn own_pool(server: &sqlx::postgres::PgConnectOptions, config: &PostgresStoreConfig) -> PgPool {
-    let mut server = server.clone();
+/// The server, with connections set up as the store's own statements need them.
+fn for_statements(server: &PgConnectOptions, config: &PostgresStoreConfig) -> PgConnectOptions {
+    if config.behind_pooler {
+        return server.clone();
+    }
+    server.clone().options([
+        ("statement_timeout", format!("{}ms", config.limit.as_millis())),
+        // Whoever holds a row so long holds up all that travels with it: then each goes by itself.
+        ("lock_timeout", format!("{}ms", LOCK_TIMEOUT.min(config.limit).as_millis())),
+        // Every statement is written for it.
+        ("default_transaction_isolation", "read committed".to_owned()),
+        // What a statement carries does not change how it is best carried out; planning it costs more.
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        // Rows are found by their keys, also while the planner still takes the table for an empty one.
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_hashjoin", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
+    ])
+}
+
+fn pool_of(mut server: PgConnectOptions, config: &PostgresStoreConfig) -> PgPool {
     if config.behind_pooler {
         // pgbouncer lets nobody in who sets the digits, as the driver does otherwise.
         server = server.statement_cache_capacity(0).extra_float_digits(None);
-    } else {
-        server = server.options([
-            ("statement_timeout", format!("{}ms", config.limit.as_millis())),
-            // Whoever holds a row so long holds up all that travels with it: then each goes by itself.
-            ("lock_timeout", format!("{}ms", LOCK_TIMEOUT.min(config.limit).as_millis())),
-            // Every statement is written for it.
-            ("default_transaction_isolation", "read committed".to_owned()),
-            // What a statement carries does not change how it is best carried out; planning it costs more.
-            ("plan_cache_mode", "force_generic_plan".to_owned()),
-            // Rows are found by their keys, also while the planner still takes the table for an empty one.
-            ("enable_seqscan", "off".to_owned()),
-            ("enable_hashjoin", "off".to_owned()),
-            ("enable_mergejoin", "off".to_owned()),
-        ]);
     }
     PgPoolOptions::new()
         .max_connections(config.connections)

@@ -22,7 +22,6 @@ use tokio::sync::{Mutex as Lockable, OwnedMappedMutexGuard, OwnedMutexGuard, one
 use tokio::time::Instant;
 
 use crate::carry::Pool;
-use crate::config::Place;
 use crate::error::{Operation, told};
 use crate::row::{self, Name, Stored, from_i64};
 use crate::store::{PostgresStore, held_by_transaction, look_at, now};
@@ -32,11 +31,6 @@ const STORE: &str = "store_result";
 
 /// How long to wait before a transaction is asked for again that is not over yet.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// What the store's own pool sets for its own statements is not meant for the caller's.
-const UNSET: &str = "set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true), \
-                     set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true), \
-                     set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true), ";
 
 impl PostgresStore {
     /// Runs operations in transactions of this store's database, with the settings of `idempotency`, which
@@ -271,17 +265,15 @@ impl TransactionStore {
             Phase::Over(_) => return Ok(Acquired::Ended),
         }
         let (pool, name) = (self.pool(), Name::of(key));
-        let unset = if matches!(self.store.shared.config.place, Place::Server(_)) { UNSET } else { "" };
         // What comes after the lock is looked at by a statement of its own, which sees what whoever had it
         // before has written.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT {unset}set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true)",
+             SELECT set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true)",
             pool.lock_of(&name)
         );
         let asked_at = Instant::now();
-        let begun = pool.at_hand.needing(pool.pool.begin_with(AssertSqlSafe(begin)));
-        let mut transaction = begun.await.during(ACQUIRE)?;
+        let mut transaction = pool.transactions.begin_with(AssertSqlSafe(begin)).await.during(ACQUIRE)?;
         let look = pool.query(&pool.sql.look).bind(name.key).fetch_one(&mut *transaction).await.during(ACQUIRE)?;
         let before = row::read(&look).during(ACQUIRE)?;
         let now = now(&look, ACQUIRE)?;
