@@ -176,7 +176,8 @@ impl Sql {
                    RETURNING 1), \
                  later AS (UPDATE {t} SET look_at = forgotten_at \
                    WHERE ctid = ANY(ARRAY(SELECT ctid FROM due WHERE forgotten_at > $1)) RETURNING 1) \
-                 SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM later) AS later"
+                 SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM later) AS later, \
+                   EXISTS (SELECT FROM {t} WHERE look_at <= $1) AS held"
             )),
             stats: text(format!(
                 "SELECT state::text AS state, confirmed, lease_until > $1 AS live, prior_attempt IS NOT NULL AS has_prior, \

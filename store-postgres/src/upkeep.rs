@@ -1,5 +1,7 @@
 //! Purging, counting and listing.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use idempotency_core::{Key, Page, Purged, Snapshot, Stats, StoreError, Timestamp, Upkeep};
 use sqlx::Row;
@@ -7,6 +9,10 @@ use sqlx::Row;
 use crate::error::Operation;
 use crate::row::{self, Name, from_i64, time};
 use crate::store::{PostgresStore, Shared, now};
+
+/// How often a purge comes back to rows that others were at, and after how long.
+const PASSED_OVER: u32 = 3;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// The most rows that one statement of a purge removes.
 const BATCH: usize = 1000;
@@ -19,6 +25,7 @@ impl Upkeep for PostgresStore {
         let pool = &self.shared.pool;
         let now = self.shared.now("purge").await?;
         let mut purged = Purged::default();
+        let mut passed_over = 0;
         while purged.removed < limit {
             let batch = i64::try_from(BATCH.min(limit - purged.removed)).unwrap_or(i64::MAX);
             let row = pool.one("purge", || pool.query(&pool.sql.purge).bind(time(now)).bind(batch)).await?;
@@ -26,7 +33,12 @@ impl Upkeep for PostgresStore {
             let (gone, later) = (count("gone")?, count("later")?);
             purged.removed += usize::try_from(gone).unwrap_or(usize::MAX);
             if gone + later == 0 {
-                return Ok(purged);
+                // What is left are rows that others are at, for a moment: another purge, or a late call.
+                if passed_over == PASSED_OVER || !row.try_get::<bool, _>("held").during("purge")? {
+                    return Ok(purged);
+                }
+                passed_over += 1;
+                tokio::time::sleep(MOMENT).await;
             }
         }
         purged.more = true;

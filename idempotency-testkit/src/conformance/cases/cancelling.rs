@@ -37,7 +37,10 @@ async fn harms_nothing(desk: &mut Desk, call: Call, polls: usize) -> Outcome {
     // It may have been carried out, or not, or between the sending of the second and its answer.
     desk.in_doubt(&call, desk.bench.since(mark), fence);
     desk.judge(&call, window, &answer)?;
-    desk.look().await?;
+    // Or still later, as a message that was under way.
+    let (window, found) = desk.bench.send(&desk.key, &Call::Get).await?;
+    desk.in_doubt(&call, desk.bench.since(mark), fence);
+    desk.judge(&Call::Get, window, &found)?;
     if !matches!(call, Call::Release(..)) {
         desk.store(desk.last_lock(), &value("in the end"), desk.bench.times.retention).await?;
     }
