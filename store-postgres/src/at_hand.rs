@@ -64,7 +64,8 @@ impl AtHand {
         Waits(&self.waiting)
     }
 
-    fn give_back(&self) {
+    /// Gives all back that are at hand: somebody waits for them, or they may be broken, which the pool sees.
+    pub(crate) fn give_back(&self) {
         drop(take(&mut *self.idle()));
     }
 

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlStr};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::at_hand::{AtHand, Lent};
-use crate::error::{Operation, is_about_a_row, lost_a_race, told};
+use crate::error::{Operation, broke, is_about_a_row, lost_a_race, told};
 use crate::lane::{Call, Carrier, Refused};
 use crate::row::{self, Name, Stored, attributes_text, from_i64, micros, policy_number, to_i64, value_of};
 use crate::sql::Sql;
@@ -103,6 +103,10 @@ impl Pool {
                     return Err(Refused { error, alone: false });
                 }
             };
+            if broke(&failed) {
+                // The others that are at hand likely are, too: the pool sees to it.
+                self.at_hand.give_back();
+            }
             let lost = lost_a_race(&failed);
             tries += 1;
             // Not so late that the last try would be cut off, of which nobody knows what it did.

@@ -38,6 +38,15 @@ pub(crate) fn lost_a_race(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03"))
 }
 
+/// Whether the connection broke: perhaps long before, while nobody used it.
+pub(crate) fn broke(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(io) => io.kind() != std::io::ErrorKind::ConnectionRefused,
+        // Ended by an operator, or by a server that went down.
+        _ => matches!(code(error).as_deref(), Some("57P01" | "57P02")),
+    }
+}
+
 /// Whether it may be the fault of one of the rows that a statement was about: too much for it, or not to
 /// be read.
 pub(crate) fn is_about_a_row(error: &sqlx::Error) -> bool {

@@ -130,7 +130,12 @@ impl Shared {
         deadline: Instant,
     ) -> Result<(Option<Stored>, Timestamp), StoreError> {
         let pool = &self.pool;
-        let rows = pool.until(deadline, operation, || pool.query(&pool.sql.get).bind(name.key.clone())).await?;
+        let look = || pool.until(deadline, operation, || pool.query(&pool.sql.get).bind(name.key.clone()));
+        let rows = match look().await {
+            // Of a connection that broke long before, perhaps. A look may be had twice.
+            Err(error) if error.kind() == StoreErrorKind::InDoubt && Instant::now() < deadline => look().await?,
+            rows => rows?,
+        };
         let row = only(rows, operation)?;
         Ok((row::read(&row).during(operation)?, now(&row, operation)?))
     }
