@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use idempotency_core::{
     Acquired, Attempt, Claim, Completion, Effect, Error, Grant, Guarantees, Held, Idempotency, IdempotencyStore, Key,
-    Lock, Outcome, Owner, Replay, Snapshot, StoreError, StoreErrorKind, Timestamp, Watch,
+    Lock, Outcome, Owner, Replay, Snapshot, State, StoreError, StoreErrorKind, Timestamp, Watch,
     moves::{self, Move},
 };
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::carry::Pool;
 use crate::error::{Operation, told};
-use crate::row::{self, Name, Stored, from_i64};
+use crate::row::{self, Name, Stored, from_i64, to_i64};
 use crate::store::{PostgresStore, held_by_transaction, look_at, now};
 
 const ACQUIRE: &str = "acquire_lock";
@@ -353,9 +353,14 @@ impl TransactionStore {
         now: Timestamp,
     ) -> Result<bool, sqlx::Error> {
         let (pool, name) = (self.pool(), Name::of(key));
-        if let Some(Stored { version, record: known }) = before {
-            let query = pool.query(&pool.sql.keep_known).bind(name.key.clone()).bind(version);
+        if let Some(Stored { record: known, .. }) = before {
+            let lease_until = match known.state {
+                State::InProgress { lease_until, .. } => Some(row::time(lease_until)),
+                State::Unknown { .. } | State::Released { .. } | State::Completed { .. } => None,
+            };
+            let query = pool.query(&pool.sql.keep_known).bind(name.key.clone()).bind(to_i64(known.lock.fence.get()));
             let query = row::bind(query, record, look_at(record, now)).bind(number);
+            let query = query.bind(row::letter(&known.state)).bind(lease_until);
             if query.fetch_optional(&mut *connection).await?.is_some() {
                 return Ok(true);
             }
@@ -414,7 +419,7 @@ impl Drop for Opening {
 }
 
 fn is_completed(record: &idempotency_core::Record) -> bool {
-    matches!(record.state, idempotency_core::State::Completed { .. })
+    matches!(record.state, State::Completed { .. })
 }
 
 /// What a task answers that nobody cancels; `None` from one that panicked or was cut off.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind};
+use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind, Upkeep};
 use idempotency_store_postgres::sqlx::postgres::PgArguments;
 use idempotency_store_postgres::sqlx::query::Query;
 use idempotency_store_postgres::sqlx::{self, Connection, PgPool, Postgres, Row};
@@ -131,6 +131,7 @@ each_way!(
     a_transaction_that_is_ended_or_broken_is_not_committed,
     savepoints_are_the_operations_own,
     a_constraint_that_is_checked_at_the_end_rolls_both_back,
+    a_takeover_goes_on_while_others_wait_and_purge,
 );
 
 async fn rows_and_record_are_committed_together(shop: Shop) {
@@ -368,5 +369,30 @@ async fn a_constraint_that_is_checked_at_the_end_rolls_both_back(shop: Shop) {
     assert!(matches!(outcome, Err(Failed::Idempotency(Error::Uncommitted { .. }))), "{outcome:?}");
     assert_eq!(shop.orders().await, 0);
     assert!(shop.store.get(&key("1")).await.unwrap().is_none());
+    shop.is_quiet().await;
+}
+
+/// Waiters mark the row, and a purge puts it off: neither changes whose the key is.
+async fn a_takeover_goes_on_while_others_wait_and_purge(shop: Shop) {
+    let soon = Duration::from_millis(50);
+    let claim = Claim { lease: soon, retention: soon, ..Claim::new(key("1").fingerprint()) };
+    for change in ["purge", "watch"] {
+        let (key, store) = (key(change), shop.store.clone());
+        store.acquire_lock(&key, &claim).await.unwrap();
+        tokio::time::sleep(2 * soon).await;
+        let changed = key.clone();
+        let operation = move |mut transaction: idempotency_store_postgres::Transaction, _| async move {
+            says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+            if change == "purge" {
+                assert_eq!(store.purge(10).await.unwrap().removed, 0);
+            } else {
+                let _ = tokio::time::timeout(10 * soon, store.watch(&changed)).await;
+            }
+            Ok::<_, Failed>(7)
+        };
+        let outcome = shop.transactions.execute_in_transaction(&key, operation).await.expect(change);
+        assert_eq!((*outcome, outcome.attempt()), (7, 2), "{change}");
+    }
+    assert_eq!(shop.orders().await, 2);
     shop.is_quiet().await;
 }
