@@ -267,9 +267,11 @@ impl TransactionStore {
         let (pool, name) = (self.pool(), Name::of(key));
         // What comes after the lock is looked at by a statement of its own, which sees what whoever had it
         // before has written.
+        // BEGIN comes last, and takes in what came before it: if that fails, it has not begun. A connection that
+        // fails after its BEGIN would go back to its pool in a transaction, of which the driver does not know.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true)",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+             SELECT set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true); BEGIN",
             pool.lock_of(&name)
         );
         let asked_at = Instant::now();

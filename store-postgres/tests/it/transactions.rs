@@ -396,3 +396,24 @@ async fn a_takeover_goes_on_while_others_wait_and_purge(shop: Shop) {
     assert_eq!(shop.orders().await, 2);
     shop.is_quiet().await;
 }
+
+/// A transaction that cannot be begun leaves its connection as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_fails_leaves_no_connection_in_a_transaction() {
+    let server = servers::Postgres::new().own();
+    let server = server.with_setting("max_connections", "10").with_setting("max_locks_per_transaction", "10");
+    let server = server.start().unwrap();
+    let url = server.fresh_database().unwrap();
+    let shop = Shop::with(&url, PostgresStoreConfig::from_url(&url).unwrap().with_connections(1)).await;
+    let _ = shop.order(&key("first"), 1).await.unwrap();
+    let mut hoarder = shop.pool.acquire().await.unwrap();
+    // As many as there can be: those that it has it keeps, though the statement fails.
+    let all = says("SELECT count(pg_advisory_lock(n)) FROM generate_series(1, 1000000) n");
+    assert!(all.execute(&mut *hoarder).await.is_err());
+    let refused = shop.order(&key("1"), 1).await;
+    assert!(refused.is_err(), "{refused:?}");
+    says("SELECT pg_advisory_unlock_all()").execute(&mut *hoarder).await.unwrap();
+    let _ = shop.order(&key("1"), 1).await.unwrap();
+    assert_eq!(shop.orders().await, 2);
+    shop.is_quiet().await;
+}
