@@ -1,0 +1,43 @@
+//! Settings and surroundings that are rare.
+
+use std::time::{Duration, Instant};
+
+use idempotency_core::{Acquired, Claim, Completion, Fingerprint, Held, IdempotencyStore, Key, Omitted};
+use idempotency_store_postgres::sqlx::{self, PgPool, Row};
+use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency_testkit::servers::Postgres;
+
+/// How long anything may take that surely comes, on a busy machine.
+const SURELY: Duration = Duration::from_secs(30);
+
+fn key(id: &str) -> Key {
+    Key::new("corner", id).build().unwrap()
+}
+
+async fn ends(store: &PostgresStore, key: &Key) {
+    let acquired = store.acquire_lock(key, &Claim::new(Fingerprint::NONE)).await.unwrap();
+    let Acquired::Acquired(grant) = acquired else { panic!("{acquired:?}") };
+    let watch = store.watch(key);
+    // Until somebody listens.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let result = Completion::Omitted(Omitted::ByChoice);
+    assert_eq!(store.store_result(key, &grant.lock, &result, SURELY).await.unwrap(), Held::Held);
+    tokio::time::timeout(SURELY, watch).await.expect("nobody was told");
+}
+
+/// Whoever listens takes no connection from those who work, and goes when the store does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_one_connection_can_be_waited_at() {
+    let url = Postgres::shared().unwrap().fresh_database().unwrap();
+    let others = PgPool::connect(&url).await.unwrap();
+    let config = PostgresStoreConfig::from_url(&format!("{url}?application_name=one")).unwrap();
+    let store = PostgresStore::open(config.with_connections(1)).await.unwrap();
+    ends(&store, &key("1")).await;
+    drop(store);
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'one'";
+    let begun = Instant::now();
+    while sqlx::query(left).fetch_one(&others).await.unwrap().get::<i64, _>(0) > 0 {
+        assert!(begun.elapsed() < SURELY / 3, "a connection is left");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
