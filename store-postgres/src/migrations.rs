@@ -29,7 +29,7 @@ fn filled_in(text: &str, names: &Names) -> String {
 }
 
 fn bookkeeping(names: &Names) -> String {
-    format!("{}.{}_migrations", names.schema(), names.table())
+    format!("\"{}\".\"{}_migrations\"", names.schema(), names.table())
 }
 
 /// Makes what is missing. Many may do so at once: one does, and the others wait.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use idempotency_core::{Acquired, Claim, Completion, Fingerprint, Held, IdempotencyStore, Key, Omitted};
 use idempotency_store_postgres::sqlx::{self, PgPool, Row};
-use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency_store_postgres::{Names, PostgresStore, PostgresStoreConfig};
 use idempotency_testkit::servers::Postgres;
 
 /// How long anything may take that surely comes, on a busy machine.
@@ -39,5 +39,18 @@ async fn a_store_of_one_connection_can_be_waited_at() {
     while sqlx::query(left).fetch_one(&others).await.unwrap().get::<i64, _>(0) > 0 {
         assert!(begun.elapsed() < SURELY / 3, "a connection is left");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Names that mean something in SQL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_reserved_words() {
+    let url = Postgres::shared().unwrap().fresh_database().unwrap();
+    for (schema, table) in [("order", "user"), ("select", "table")] {
+        let names = Names::new(schema, table).unwrap();
+        for id in ["1", "2"] {
+            let config = PostgresStoreConfig::from_url(&url).unwrap().with_names(names.clone());
+            ends(&PostgresStore::open(config).await.unwrap(), &key(id)).await;
+        }
     }
 }
