@@ -1,5 +1,8 @@
 //! Settings and surroundings that are rare.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use idempotency_core::{Acquired, Claim, Completion, Fingerprint, Held, IdempotencyStore, Key, Omitted};
@@ -53,4 +56,22 @@ async fn names_that_are_reserved_words() {
             ends(&PostgresStore::open(config).await.unwrap(), &key(id)).await;
         }
     }
+}
+
+/// A call that has begun may be dropped anywhere.
+#[test]
+fn a_call_is_dropped_outside_of_its_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = Postgres::shared().unwrap().fresh_database().unwrap();
+    let open = PostgresStore::open(PostgresStoreConfig::from_url(&url).unwrap());
+    let store = runtime.block_on(open).unwrap();
+    let key = key("1");
+    for _ in 0..3 {
+        let mut get = pin!(store.get(&key));
+        runtime.block_on(poll_fn(|context| {
+            assert!(get.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        }));
+    }
+    runtime.block_on(async { ends(&store, &key).await });
 }
