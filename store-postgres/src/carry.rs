@@ -285,6 +285,13 @@ impl Call for Completing {
     fn name(&self) -> &Name {
         &self.name
     }
+
+    fn bytes(&self) -> usize {
+        match &self.result {
+            Completion::Value(value) => value.len(),
+            Completion::Omitted(_) => 0,
+        }
+    }
 }
 
 impl Carrier<Completing> for Pool {

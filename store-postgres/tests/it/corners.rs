@@ -75,3 +75,36 @@ fn a_call_is_dropped_outside_of_its_runtime() {
     }
     runtime.block_on(async { ends(&store, &key).await });
 }
+
+/// Large values do not all travel together: what takes too long is not done at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_values_at_once() {
+    const COUNT: usize = 64;
+    let url = Postgres::shared().unwrap().fresh_database().unwrap();
+    let config = PostgresStoreConfig::from_url(&url).unwrap().with_limit(Duration::from_secs(1));
+    let store = PostgresStore::open(config).await.unwrap();
+    let mut number = 7_u32;
+    let bytes = std::iter::repeat_with(|| {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (number >> 24) as u8
+    });
+    // Such as cannot be made shorter.
+    let large = Completion::Value(bytes.take(4 << 20).collect::<Vec<_>>().into());
+    let mut locks = Vec::new();
+    for n in 0..COUNT {
+        let key = key(&n.to_string());
+        let acquired = store.acquire_lock(&key, &Claim::new(Fingerprint::NONE)).await.unwrap();
+        let Acquired::Acquired(grant) = acquired else { panic!("{acquired:?}") };
+        locks.push((key, grant.lock));
+    }
+    let stored = locks.into_iter().map(|(key, lock)| {
+        let (store, large) = (store.clone(), large.clone());
+        tokio::spawn(async move { store.store_result(&key, &lock, &large, SURELY).await.is_ok() })
+    });
+    let mut done = 0;
+    for stored in stored.collect::<Vec<_>>() {
+        done += usize::from(stored.await.unwrap());
+    }
+    println!("{done} of {COUNT} in time");
+    assert!(done >= 4, "{done} of {COUNT}");
+}
