@@ -71,7 +71,9 @@ impl Transactions {
     /// `idle_in_transaction_session_timeout` and `statement_timeout` in it.
     ///
     /// The operation must neither commit nor roll back the transaction itself; savepoints are fine
-    /// (`transaction.begin()`). It must not keep the [`Transaction`] after its end.
+    /// (`transaction.begin()`), where each is committed, rolled back or dropped: of one that is forgotten
+    /// (`std::mem::forget`) the driver takes the end for that of the transaction. It must not keep the
+    /// [`Transaction`] after its end.
     ///
     /// # Errors
     /// The operation's own; and as [`Idempotency::execute_once`], and besides [`Error::Uncommitted`], where
@@ -226,7 +228,7 @@ struct Open {
 enum End {
     Committed(Lock),
     RolledBack(Option<(StoreErrorKind, String)>),
-    InDoubt { lock: Lock, number: i64 },
+    InDoubt { lock: Lock, number: i64, until: Timestamp },
 }
 
 impl Phase {
@@ -336,10 +338,10 @@ impl TransactionStore {
                 return Ok(Held::Lost);
             }
         }
-        *phase = Phase::Over(End::InDoubt { lock, number });
+        *phase = Phase::Over(End::InDoubt { lock, number, until: record.forgotten_at() });
         if let Err(error) = transaction.commit().await {
             tracing::warn!(%key, %error, "the answer to a commit did not come; asking what became of it");
-            return self.settle(phase, &error.to_string()).await;
+            return self.settle(phase, key, &error.to_string()).await;
         }
         *phase = Phase::Over(End::Committed(lock));
         Ok(Held::Held)
@@ -377,17 +379,28 @@ impl TransactionStore {
     }
 
     /// Asks the server what became of a commit whose answer did not come.
-    async fn settle(&self, phase: &mut Phase, why: &str) -> Result<Held, StoreError> {
-        let Phase::Over(End::InDoubt { lock, number }) = *phase else { return Ok(Held::Lost) };
-        let pool = self.pool();
+    async fn settle(&self, phase: &mut Phase, key: &Key, why: &str) -> Result<Held, StoreError> {
+        let Phase::Over(End::InDoubt { lock, number, until }) = *phase else { return Ok(Held::Lost) };
+        let (pool, name) = (self.pool(), Name::of(key));
         let give_up_at = Instant::now() + pool.limit;
         loop {
             let status = || sqlx::query("SELECT txid_status($1) AS status").persistent(false).bind(number);
             let row = pool.one(STORE, status).await?;
-            match row.try_get::<Option<String>, _>("status").during(STORE)?.as_deref() {
+            let status: Option<String> = row.try_get("status").during(STORE)?;
+            match status.as_deref() {
+                // Of this one, or of another: a server that crashed, or a standby in its place, gives the number of
+                // what it lost away again.
                 Some("committed") => {
-                    *phase = Phase::Over(End::Committed(lock));
-                    return Ok(Held::Held);
+                    let (found, now) = self.store.shared.get(&name, STORE, pool.deadline()).await?;
+                    if found.is_some_and(|found| found.record.lock == lock && is_completed(&found.record)) {
+                        *phase = Phase::Over(End::Committed(lock));
+                        return Ok(Held::Held);
+                    }
+                    if now >= until {
+                        return Err(in_doubt("the record that would tell is past its retention"));
+                    }
+                    *phase = Phase::Over(End::RolledBack(Some((StoreErrorKind::Unavailable, why.to_owned()))));
+                    return Ok(Held::Lost);
                 }
                 Some("aborted") => {
                     *phase = Phase::Over(End::RolledBack(Some((StoreErrorKind::Unavailable, why.to_owned()))));
@@ -485,7 +498,7 @@ impl IdempotencyStore for TransactionStore {
                     store.commit(&mut phase, &key, lock, &result, retention).await
                 }
                 Phase::Over(End::Committed(by)) if *by == lock => Ok(Held::Held),
-                Phase::Over(End::InDoubt { .. }) => store.settle(&mut phase, "the connection broke").await,
+                Phase::Over(End::InDoubt { .. }) => store.settle(&mut phase, &key, "the connection broke").await,
                 Phase::Idle | Phase::Open(_) | Phase::Over(_) => Ok(Held::Lost),
             };
             if answer.is_ok() {

@@ -1,6 +1,7 @@
 //! Record and rows in one transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind, Upkeep};
@@ -8,6 +9,7 @@ use idempotency_store_postgres::sqlx::postgres::PgArguments;
 use idempotency_store_postgres::sqlx::query::Query;
 use idempotency_store_postgres::sqlx::{self, Connection, PgPool, Postgres, Row};
 use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig, Transactions};
+use idempotency_testkit::proxy::{Direction, Proxy};
 use idempotency_testkit::servers::{self, PgBouncer};
 use tokio::sync::Notify;
 
@@ -416,4 +418,57 @@ async fn a_begin_that_fails_leaves_no_connection_in_a_transaction() {
     let _ = shop.order(&key("1"), 1).await.unwrap();
     assert_eq!(shop.orders().await, 2);
     shop.is_quiet().await;
+}
+
+/// A server that crashes may give the number of the transaction that it lost to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_a_crash_undid_is_not_taken_for_another_transactions() {
+    let server = servers::Postgres::new().own().with_setting("wal_writer_delay", "10000").start().unwrap();
+    let url = server.fresh_database().unwrap();
+    let proxy = Proxy::start(server.address()).unwrap();
+    let through = url.replace(server.address(), &proxy.address().to_string());
+    let shop = Shop::with(&url, PostgresStoreConfig::from_url(&through).unwrap()).await;
+    sqlx::raw_sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'; \
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED \
+           FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    let number = Arc::new(AtomicI64::new(0));
+    let run = tokio::spawn({
+        let (transactions, number) = (shop.transactions.clone(), number.clone());
+        async move {
+            let operation = move |mut transaction: idempotency_store_postgres::Transaction, _| async move {
+                says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+                let row = says("SELECT txid_current()").fetch_one(&mut *transaction).await?;
+                number.store(row.get(0), SeqCst);
+                Ok::<_, Failed>(1)
+            };
+            transactions.execute_in_transaction(&key("1"), operation).await
+        }
+    });
+    let commits = "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'";
+    let begun = Instant::now();
+    while says(commits).fetch_one(&shop.pool).await.unwrap().get::<i64, _>(0) == 0 {
+        assert!(begun.elapsed() < SURELY, "it does not commit");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    proxy.black_hole(Direction::Both);
+    server.kill().unwrap();
+    server.restart().unwrap();
+    let others = PgPool::connect(&url).await.unwrap();
+    let mut last = 0;
+    while last <= number.load(SeqCst) {
+        let next = says("SELECT txid_current()").fetch_one(&others).await.unwrap();
+        last = next.get(0);
+    }
+    proxy.cut();
+    proxy.heal();
+    let outcome = run.await.unwrap();
+    assert!(matches!(outcome, Err(Failed::Idempotency(Error::Uncommitted { .. }))), "{outcome:?}");
+    let orders = says("SELECT count(*) FROM orders").fetch_one(&others).await.unwrap();
+    assert_eq!(orders.get::<i64, _>(0), 0);
+    assert!(shop.store.get(&key("1")).await.unwrap().is_none());
 }
