@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use idempotency_core::{Acquired, Claim, Completion, Fingerprint, Held, IdempotencyStore, Key, Omitted};
+use idempotency_store_postgres::sqlx::postgres::PgConnectOptions;
 use idempotency_store_postgres::sqlx::{self, PgPool, Row};
 use idempotency_store_postgres::{Names, PostgresStore, PostgresStoreConfig};
 use idempotency_testkit::servers::Postgres;
@@ -107,4 +108,19 @@ async fn large_values_at_once() {
     }
     println!("{done} of {COUNT} in time");
     assert!(done >= 4, "{done} of {COUNT}");
+}
+
+/// Somebody made the schema, and lets a user make tables there and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_are_made_with_no_more_than_the_right_to_the_schema() {
+    let server = Postgres::new().own().start().unwrap();
+    let url = server.fresh_database().unwrap();
+    let owner = PgPool::connect(&url).await.unwrap();
+    let sql =
+        "CREATE ROLE keeper LOGIN; CREATE SCHEMA idempotency; GRANT USAGE, CREATE ON SCHEMA idempotency TO keeper";
+    sqlx::raw_sql(sql).execute(&owner).await.unwrap();
+    let keeper: PgConnectOptions = url.parse().unwrap();
+    let keeper = PgPool::connect_with(keeper.username("keeper")).await.unwrap();
+    let store = PostgresStore::open(PostgresStoreConfig::from_pool(keeper)).await.unwrap();
+    ends(&store, &key("1")).await;
 }
