@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlStr};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::at_hand::{AtHand, Lent};
@@ -121,20 +122,20 @@ impl Pool {
 
     async fn once(&self, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
         // A clear error, while there is time left to give it.
-        let mut lent = self.at_hand.lend(self.limit - self.limit / 8).await?;
-        if self.persistent {
-            let rows = statement.fetch_all(&mut *lent).await?;
-            self.at_hand.keep(lent);
-            return Ok(rows);
-        }
-        // The driver says a statement in two steps, and a pooler may give each of them to another
-        // connection of the server's, unless both are in one transaction.
-        let mut given = Given(Some(lent));
-        let connection = given.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut **connection).await?;
-        let rows = statement.fetch_all(&mut **connection).await?;
-        sqlx::raw_sql("COMMIT").execute(&mut **connection).await?;
-        given.0.take().into_iter().for_each(|lent| self.at_hand.keep(lent));
+        let lent = self.at_hand.lend(self.limit - self.limit / 8).await?;
+        let mut given = Given { lent: Some(lent), in_transaction: !self.persistent, runtime: Handle::current() };
+        let connection = given.lent.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        let rows = if self.persistent {
+            statement.fetch_all(&mut **connection).await?
+        } else {
+            // The driver says a statement in two steps, and a pooler may give each of them to another
+            // connection of the server's, unless both are in one transaction.
+            sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut **connection).await?;
+            let rows = statement.fetch_all(&mut **connection).await?;
+            sqlx::raw_sql("COMMIT").execute(&mut **connection).await?;
+            rows
+        };
+        given.lent.take().into_iter().for_each(|lent| self.at_hand.keep(lent));
         Ok(rows)
     }
 
@@ -148,14 +149,23 @@ impl Pool {
     }
 }
 
-/// A connection that goes back to its pool only if it was taken out of this: else, it may be in a
-/// transaction, which ends with it.
-struct Given(Option<Lent>);
+/// A connection that says a statement. Not taken out of this, it was cut off; where it may be in a
+/// transaction, that ends with it.
+struct Given {
+    lent: Option<Lent>,
+    in_transaction: bool,
+    /// It goes back to its pool by a task, and whoever goes away may be outside of any runtime.
+    runtime: Handle,
+}
 
 impl Drop for Given {
     fn drop(&mut self) {
-        if let Some(lent) = self.0.take() {
+        let Some(lent) = self.lent.take() else { return };
+        let _inside = self.runtime.enter();
+        if self.in_transaction {
             drop(lent.detach());
+        } else {
+            drop(lent);
         }
     }
 }
@@ -278,6 +288,13 @@ impl Call for Completing {
 
     fn name(&self) -> &Name {
         &self.name
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.result {
+            Completion::Value(value) => value.len(),
+            Completion::Omitted(_) => 0,
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use crate::row::Name;
 
 /// The most calls in one statement.
 const MOST: usize = 256;
+/// And the most bytes of values, but for a call that has more by itself: what is over its limit is not done
+/// at all, and the server takes no statement of a gigabyte.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// How many statements of one kind are under way at once: while few wait, and where this many do. A
 /// statement waits for the disk; whoever waits for it to end before he goes out, waits for the disk twice.
 const AT_ONCE: u32 = 1;
@@ -27,6 +30,11 @@ pub(crate) trait Call: Send + Sync + 'static {
 
     /// The key that it is for.
     fn name(&self) -> &Name;
+
+    /// How large the value is that it carries.
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Why a statement failed.
@@ -125,11 +133,15 @@ impl<C: Call, T: Carrier<C>> Lane<C, T> {
         let mut state = self.state();
         let waiting = std::mem::take(&mut state.waiting);
         let (mut taken, mut names) = (Vec::with_capacity(waiting.len().min(MOST)), HashSet::new());
+        let mut bytes = 0;
         for (call, answer) in waiting {
             if answer.is_closed() {
                 continue;
             }
-            if taken.len() < MOST && names.insert(call.name().key.clone()) {
+            let with_it = call.bytes().saturating_add(bytes);
+            let has_room = taken.len() < MOST && (taken.is_empty() || with_it <= MOST_BYTES);
+            if has_room && names.insert(call.name().key.clone()) {
+                bytes = with_it;
                 taken.push((call, answer));
             } else {
                 state.waiting.push((call, answer));

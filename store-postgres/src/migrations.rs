@@ -29,7 +29,7 @@ fn filled_in(text: &str, names: &Names) -> String {
 }
 
 fn bookkeeping(names: &Names) -> String {
-    format!("{}.{}_migrations", names.schema(), names.table())
+    format!("\"{}\".\"{}_migrations\"", names.schema(), names.table())
 }
 
 /// Makes what is missing. Many may do so at once: one does, and the others wait.
@@ -62,9 +62,14 @@ async fn make(pool: &PgPool, names: &Names) -> Result<(), sqlx::Error> {
     sqlx::raw_sql("SET LOCAL lock_timeout = 0").execute(&mut *transaction).await?;
     // One for the whole database: several tables may need the same schema.
     sqlx::raw_sql("SELECT pg_advisory_xact_lock(7381046127)").execute(&mut *transaction).await?;
+    // To say IF NOT EXISTS, too, takes the right to make schemas.
+    let there = sqlx::query("SELECT to_regnamespace($1) IS NOT NULL AS there").persistent(false);
+    let there = there.bind(format!("\"{schema}\"")).fetch_one(&mut *transaction).await?;
+    if !there.try_get::<bool, _>("there")? {
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\""))).execute(&mut *transaction).await?;
+    }
     let prepared = format!(
-        "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; \
-         CREATE TABLE IF NOT EXISTS {kept} (version bigint PRIMARY KEY, description text NOT NULL, \
+        "CREATE TABLE IF NOT EXISTS {kept} (version bigint PRIMARY KEY, description text NOT NULL, \
            installed_on timestamptz NOT NULL DEFAULT now())"
     );
     sqlx::raw_sql(AssertSqlSafe(prepared)).execute(&mut *transaction).await?;

@@ -124,17 +124,14 @@ pub(crate) fn bind<'q>(
     record: &Record,
     look_at: Timestamp,
 ) -> Query<'q, Postgres, PgArguments> {
-    let (state, lease_until, completed_at, confirmed, retention, unknown_retention) = match &record.state {
+    let (lease_until, completed_at, confirmed, retention, unknown_retention) = match &record.state {
         State::InProgress { lease_until, confirmed, retention, unknown_retention } => {
-            ("P", *lease_until, Timestamp::default(), *confirmed, *retention, *unknown_retention)
+            (*lease_until, Timestamp::default(), *confirmed, *retention, *unknown_retention)
         }
-        State::Unknown { .. } => {
-            ("U", Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO)
+        State::Unknown { .. } | State::Released { .. } => {
+            (Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO)
         }
-        State::Released { .. } => {
-            ("R", Timestamp::default(), Timestamp::default(), true, Duration::ZERO, Duration::ZERO)
-        }
-        State::Completed { at, .. } => ("C", Timestamp::default(), *at, true, Duration::ZERO, Duration::ZERO),
+        State::Completed { at, .. } => (Timestamp::default(), *at, true, Duration::ZERO, Duration::ZERO),
     };
     let (omitted, value) = match &record.state {
         State::Completed { result, .. } => value_of(result),
@@ -142,7 +139,7 @@ pub(crate) fn bind<'q>(
     };
     let prior = record.prior;
     query
-        .bind(state)
+        .bind(letter(&record.state))
         .bind(record.lock.owner.as_u128().to_be_bytes().to_vec())
         .bind(to_i64(record.lock.fence.get()))
         .bind(i64::from(record.attempt))
@@ -167,6 +164,16 @@ pub(crate) fn bind<'q>(
         .bind(omitted)
         .bind(value)
         .bind(time(look_at))
+}
+
+/// How a row says what state it is in.
+pub(crate) const fn letter(state: &State) -> &'static str {
+    match state {
+        State::InProgress { .. } => "P",
+        State::Unknown { .. } => "U",
+        State::Released { .. } => "R",
+        State::Completed { .. } => "C",
+    }
 }
 
 /// Why there is no value, or 0, and the value.

@@ -149,10 +149,13 @@ impl Sql {
                    FROM (SELECT $1::text AS asked, {NOW} AS now, current_setting('idempotency.free')::bool AS free OFFSET 0) s \
                    LEFT JOIN LATERAL (SELECT *, xmin FROM {t} t WHERE t.key = s.asked OFFSET 0) r ON true) l"
             )),
+            // If the record is the one that was looked at: waiters and purges may have changed the row.
             keep_known: text(format!(
-                "WITH kept AS (UPDATE {t} r SET {SETS}, watched = false FROM {t} before \
-                   WHERE before.key = r.key AND r.key = $1 AND r.xmin::text = $2 AND txid_current() = $28 \
-                   RETURNING r.key, before.watched AS was_watched) \
+                "WITH held AS MATERIALIZED (SELECT key, watched FROM {t} WHERE key = $1 AND fence = $2 \
+                   AND state = $29::text::\"char\" AND lease_until = coalesce($30, lease_until) \
+                   AND txid_current() = $28 FOR NO KEY UPDATE), \
+                 kept AS (UPDATE {t} r SET {SETS}, watched = false FROM held h WHERE r.key = h.key \
+                   RETURNING r.key, h.watched AS was_watched) \
                  SELECT CASE WHEN was_watched THEN pg_notify('{channel}', key) END FROM kept"
             )),
             keep_new: text(format!(

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use idempotency_core::{
     Acquired, Attempt, Claim, Completion, Effect, Error, Grant, Guarantees, Held, Idempotency, IdempotencyStore, Key,
-    Lock, Outcome, Owner, Replay, Snapshot, StoreError, StoreErrorKind, Timestamp, Watch,
+    Lock, Outcome, Owner, Replay, Snapshot, State, StoreError, StoreErrorKind, Timestamp, Watch,
     moves::{self, Move},
 };
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::carry::Pool;
 use crate::error::{Operation, told};
-use crate::row::{self, Name, Stored, from_i64};
+use crate::row::{self, Name, Stored, from_i64, to_i64};
 use crate::store::{PostgresStore, held_by_transaction, look_at, now};
 
 const ACQUIRE: &str = "acquire_lock";
@@ -71,7 +71,9 @@ impl Transactions {
     /// `idle_in_transaction_session_timeout` and `statement_timeout` in it.
     ///
     /// The operation must neither commit nor roll back the transaction itself; savepoints are fine
-    /// (`transaction.begin()`). It must not keep the [`Transaction`] after its end.
+    /// (`transaction.begin()`), where each is committed, rolled back or dropped: of one that is forgotten
+    /// (`std::mem::forget`) the driver takes the end for that of the transaction. It must not keep the
+    /// [`Transaction`] after its end.
     ///
     /// # Errors
     /// The operation's own; and as [`Idempotency::execute_once`], and besides [`Error::Uncommitted`], where
@@ -226,7 +228,7 @@ struct Open {
 enum End {
     Committed(Lock),
     RolledBack(Option<(StoreErrorKind, String)>),
-    InDoubt { lock: Lock, number: i64 },
+    InDoubt { lock: Lock, number: i64, until: Timestamp },
 }
 
 impl Phase {
@@ -267,9 +269,11 @@ impl TransactionStore {
         let (pool, name) = (self.pool(), Name::of(key));
         // What comes after the lock is looked at by a statement of its own, which sees what whoever had it
         // before has written.
+        // BEGIN comes last, and takes in what came before it: if that fails, it has not begun. A connection that
+        // fails after its BEGIN would go back to its pool in a transaction, of which the driver does not know.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true)",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+             SELECT set_config('idempotency.free', pg_try_advisory_xact_lock({})::text, true); BEGIN",
             pool.lock_of(&name)
         );
         let asked_at = Instant::now();
@@ -334,10 +338,10 @@ impl TransactionStore {
                 return Ok(Held::Lost);
             }
         }
-        *phase = Phase::Over(End::InDoubt { lock, number });
+        *phase = Phase::Over(End::InDoubt { lock, number, until: record.forgotten_at() });
         if let Err(error) = transaction.commit().await {
             tracing::warn!(%key, %error, "the answer to a commit did not come; asking what became of it");
-            return self.settle(phase, &error.to_string()).await;
+            return self.settle(phase, key, &error.to_string()).await;
         }
         *phase = Phase::Over(End::Committed(lock));
         Ok(Held::Held)
@@ -353,9 +357,14 @@ impl TransactionStore {
         now: Timestamp,
     ) -> Result<bool, sqlx::Error> {
         let (pool, name) = (self.pool(), Name::of(key));
-        if let Some(Stored { version, record: known }) = before {
-            let query = pool.query(&pool.sql.keep_known).bind(name.key.clone()).bind(version);
+        if let Some(Stored { record: known, .. }) = before {
+            let lease_until = match known.state {
+                State::InProgress { lease_until, .. } => Some(row::time(lease_until)),
+                State::Unknown { .. } | State::Released { .. } | State::Completed { .. } => None,
+            };
+            let query = pool.query(&pool.sql.keep_known).bind(name.key.clone()).bind(to_i64(known.lock.fence.get()));
             let query = row::bind(query, record, look_at(record, now)).bind(number);
+            let query = query.bind(row::letter(&known.state)).bind(lease_until);
             if query.fetch_optional(&mut *connection).await?.is_some() {
                 return Ok(true);
             }
@@ -370,17 +379,28 @@ impl TransactionStore {
     }
 
     /// Asks the server what became of a commit whose answer did not come.
-    async fn settle(&self, phase: &mut Phase, why: &str) -> Result<Held, StoreError> {
-        let Phase::Over(End::InDoubt { lock, number }) = *phase else { return Ok(Held::Lost) };
-        let pool = self.pool();
+    async fn settle(&self, phase: &mut Phase, key: &Key, why: &str) -> Result<Held, StoreError> {
+        let Phase::Over(End::InDoubt { lock, number, until }) = *phase else { return Ok(Held::Lost) };
+        let (pool, name) = (self.pool(), Name::of(key));
         let give_up_at = Instant::now() + pool.limit;
         loop {
             let status = || sqlx::query("SELECT txid_status($1) AS status").persistent(false).bind(number);
             let row = pool.one(STORE, status).await?;
-            match row.try_get::<Option<String>, _>("status").during(STORE)?.as_deref() {
+            let status: Option<String> = row.try_get("status").during(STORE)?;
+            match status.as_deref() {
+                // Of this one, or of another: a server that crashed, or a standby in its place, gives the number of
+                // what it lost away again.
                 Some("committed") => {
-                    *phase = Phase::Over(End::Committed(lock));
-                    return Ok(Held::Held);
+                    let (found, now) = self.store.shared.get(&name, STORE, pool.deadline()).await?;
+                    if found.is_some_and(|found| found.record.lock == lock && is_completed(&found.record)) {
+                        *phase = Phase::Over(End::Committed(lock));
+                        return Ok(Held::Held);
+                    }
+                    if now >= until {
+                        return Err(in_doubt("the record that would tell is past its retention"));
+                    }
+                    *phase = Phase::Over(End::RolledBack(Some((StoreErrorKind::Unavailable, why.to_owned()))));
+                    return Ok(Held::Lost);
                 }
                 Some("aborted") => {
                     *phase = Phase::Over(End::RolledBack(Some((StoreErrorKind::Unavailable, why.to_owned()))));
@@ -414,7 +434,7 @@ impl Drop for Opening {
 }
 
 fn is_completed(record: &idempotency_core::Record) -> bool {
-    matches!(record.state, idempotency_core::State::Completed { .. })
+    matches!(record.state, State::Completed { .. })
 }
 
 /// What a task answers that nobody cancels; `None` from one that panicked or was cut off.
@@ -478,7 +498,7 @@ impl IdempotencyStore for TransactionStore {
                     store.commit(&mut phase, &key, lock, &result, retention).await
                 }
                 Phase::Over(End::Committed(by)) if *by == lock => Ok(Held::Held),
-                Phase::Over(End::InDoubt { .. }) => store.settle(&mut phase, "the connection broke").await,
+                Phase::Over(End::InDoubt { .. }) => store.settle(&mut phase, &key, "the connection broke").await,
                 Phase::Idle | Phase::Open(_) | Phase::Over(_) => Ok(Held::Lost),
             };
             if answer.is_ok() {

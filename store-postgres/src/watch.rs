@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use idempotency_core::Watch;
-use sqlx::postgres::PgListener;
-use tokio::sync::oneshot;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use tokio::sync::{Notify, oneshot};
 
 use crate::carry::Pool;
 use crate::config::PostgresStoreConfig;
@@ -32,6 +32,14 @@ struct Watchers {
     by_key: Mutex<ByKey>,
     /// Somebody listens for them.
     listens: Mutex<bool>,
+    /// The store is gone.
+    over: Notify,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.watchers.over.notify_one();
+    }
 }
 
 impl Watching {
@@ -111,9 +119,18 @@ impl Drop for Listening {
 /// Listens as long as the store is there.
 async fn listen(listening: Listening, pool: Arc<Pool>) {
     let watchers = &listening.0;
-    // One for the store, one here.
-    while Arc::strong_count(watchers) > 1 {
-        if let Ok(mut listener) = PgListener::connect_with(&pool.pool).await
+    tokio::select! {
+        () = watchers.over.notified() => {}
+        () = listen_on(watchers, &pool) => {}
+    }
+}
+
+async fn listen_on(watchers: &Watchers, pool: &Pool) {
+    // A connection besides those of the pool: it may have no more than one.
+    let one = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+    while !pool.pool.is_closed() {
+        let server = (*pool.pool.connect_options()).clone();
+        if let Ok(mut listener) = PgListener::connect_with(&one.clone().connect_lazy_with(server)).await
             && listener.listen(&pool.sql.channel).await.is_ok()
         {
             // What was told before is lost.

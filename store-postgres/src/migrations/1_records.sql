@@ -47,7 +47,7 @@ DECLARE
 BEGIN
   codec := get_byte(value, 3);
   type := get_byte(value, 4 + codec);
-  IF substring(value FROM 1 FOR 3) <> '\x697601' OR substring(value FROM 5 FOR codec) <> 'json'::bytea THEN
+  IF substring(value FROM 1 FOR 3) <> decode('697601', 'hex') OR substring(value FROM 5 FOR codec) <> 'json'::bytea THEN
     RETURN NULL;
   END IF;
   RETURN convert_from(substring(value FROM 6 + codec + type FOR length(value) - 9 - codec - type), 'UTF8')::jsonb;

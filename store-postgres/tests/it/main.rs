@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod cancelled;
+mod corners;
 mod pooled;
 mod readable;
 mod support;

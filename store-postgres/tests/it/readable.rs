@@ -1,6 +1,7 @@
 //! What people see of the records in psql.
 
 use idempotency_core::{Context, Error, Idempotency, Json, Key};
+use idempotency_store_postgres::sqlx::postgres::PgConnectOptions;
 use idempotency_store_postgres::sqlx::{self, AssertSqlSafe, PgPool, Row};
 use idempotency_store_postgres::{Names, PostgresStore, PostgresStoreConfig};
 use idempotency_testkit::servers::Postgres;
@@ -86,4 +87,16 @@ fn hex(text: &str) -> Vec<u8> {
     let digits = &text.as_bytes()[2..];
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     digits.chunks(2).map(byte).collect()
+}
+
+/// Whatever a backslash means in the texts of whoever looks.
+#[tokio::test]
+async fn a_result_is_read_with_old_strings_too() {
+    let (store, _, names) = opened().await;
+    let key = Key::new("payment:create", "old strings").build().unwrap();
+    let paid = async { Ok::<_, Error>(Paid { amount: 1, note: String::new() }) };
+    drop(Idempotency::new(store).with_codec(Json).execute_once(&key, paid).await.unwrap());
+    let old: PgConnectOptions = Postgres::shared().unwrap().url().parse().unwrap();
+    let old = PgPool::connect_with(old.options([("standard_conforming_strings", "off")])).await.unwrap();
+    assert_eq!(seen(&old, &names, "result->>'amount'", &key).await, some(&["1"]));
 }

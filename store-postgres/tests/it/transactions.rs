@@ -1,13 +1,15 @@
 //! Record and rows in one transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind};
+use idempotency_core::{Claim, Error, Idempotency, IdempotencyStore, Key, StoreErrorKind, Upkeep};
 use idempotency_store_postgres::sqlx::postgres::PgArguments;
 use idempotency_store_postgres::sqlx::query::Query;
 use idempotency_store_postgres::sqlx::{self, Connection, PgPool, Postgres, Row};
 use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig, Transactions};
+use idempotency_testkit::proxy::{Direction, Proxy};
 use idempotency_testkit::servers::{self, PgBouncer};
 use tokio::sync::Notify;
 
@@ -131,6 +133,7 @@ each_way!(
     a_transaction_that_is_ended_or_broken_is_not_committed,
     savepoints_are_the_operations_own,
     a_constraint_that_is_checked_at_the_end_rolls_both_back,
+    a_takeover_goes_on_while_others_wait_and_purge,
 );
 
 async fn rows_and_record_are_committed_together(shop: Shop) {
@@ -369,4 +372,103 @@ async fn a_constraint_that_is_checked_at_the_end_rolls_both_back(shop: Shop) {
     assert_eq!(shop.orders().await, 0);
     assert!(shop.store.get(&key("1")).await.unwrap().is_none());
     shop.is_quiet().await;
+}
+
+/// Waiters mark the row, and a purge puts it off: neither changes whose the key is.
+async fn a_takeover_goes_on_while_others_wait_and_purge(shop: Shop) {
+    let soon = Duration::from_millis(50);
+    let claim = Claim { lease: soon, retention: soon, ..Claim::new(key("1").fingerprint()) };
+    for change in ["purge", "watch"] {
+        let (key, store) = (key(change), shop.store.clone());
+        store.acquire_lock(&key, &claim).await.unwrap();
+        tokio::time::sleep(2 * soon).await;
+        let changed = key.clone();
+        let operation = move |mut transaction: idempotency_store_postgres::Transaction, _| async move {
+            says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+            if change == "purge" {
+                assert_eq!(store.purge(10).await.unwrap().removed, 0);
+            } else {
+                let _ = tokio::time::timeout(10 * soon, store.watch(&changed)).await;
+            }
+            Ok::<_, Failed>(7)
+        };
+        let outcome = shop.transactions.execute_in_transaction(&key, operation).await.expect(change);
+        assert_eq!((*outcome, outcome.attempt()), (7, 2), "{change}");
+    }
+    assert_eq!(shop.orders().await, 2);
+    shop.is_quiet().await;
+}
+
+/// A transaction that cannot be begun leaves its connection as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_fails_leaves_no_connection_in_a_transaction() {
+    let server = servers::Postgres::new().own();
+    let server = server.with_setting("max_connections", "10").with_setting("max_locks_per_transaction", "10");
+    let server = server.start().unwrap();
+    let url = server.fresh_database().unwrap();
+    let shop = Shop::with(&url, PostgresStoreConfig::from_url(&url).unwrap().with_connections(1)).await;
+    let _ = shop.order(&key("first"), 1).await.unwrap();
+    let mut hoarder = shop.pool.acquire().await.unwrap();
+    // As many as there can be: those that it has it keeps, though the statement fails.
+    let all = says("SELECT count(pg_advisory_lock(n)) FROM generate_series(1, 1000000) n");
+    assert!(all.execute(&mut *hoarder).await.is_err());
+    let refused = shop.order(&key("1"), 1).await;
+    assert!(refused.is_err(), "{refused:?}");
+    says("SELECT pg_advisory_unlock_all()").execute(&mut *hoarder).await.unwrap();
+    let _ = shop.order(&key("1"), 1).await.unwrap();
+    assert_eq!(shop.orders().await, 2);
+    shop.is_quiet().await;
+}
+
+/// A server that crashes may give the number of the transaction that it lost to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_a_crash_undid_is_not_taken_for_another_transactions() {
+    let server = servers::Postgres::new().own().with_setting("wal_writer_delay", "10000").start().unwrap();
+    let url = server.fresh_database().unwrap();
+    let proxy = Proxy::start(server.address()).unwrap();
+    let through = url.replace(server.address(), &proxy.address().to_string());
+    let shop = Shop::with(&url, PostgresStoreConfig::from_url(&through).unwrap()).await;
+    sqlx::raw_sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'; \
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED \
+           FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    let number = Arc::new(AtomicI64::new(0));
+    let run = tokio::spawn({
+        let (transactions, number) = (shop.transactions.clone(), number.clone());
+        async move {
+            let operation = move |mut transaction: idempotency_store_postgres::Transaction, _| async move {
+                says("INSERT INTO orders VALUES ('1', 1)").execute(&mut *transaction).await?;
+                let row = says("SELECT txid_current()").fetch_one(&mut *transaction).await?;
+                number.store(row.get(0), SeqCst);
+                Ok::<_, Failed>(1)
+            };
+            transactions.execute_in_transaction(&key("1"), operation).await
+        }
+    });
+    let commits = "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'";
+    let begun = Instant::now();
+    while says(commits).fetch_one(&shop.pool).await.unwrap().get::<i64, _>(0) == 0 {
+        assert!(begun.elapsed() < SURELY, "it does not commit");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    proxy.black_hole(Direction::Both);
+    server.kill().unwrap();
+    server.restart().unwrap();
+    let others = PgPool::connect(&url).await.unwrap();
+    let mut last = 0;
+    while last <= number.load(SeqCst) {
+        let next = says("SELECT txid_current()").fetch_one(&others).await.unwrap();
+        last = next.get(0);
+    }
+    proxy.cut();
+    proxy.heal();
+    let outcome = run.await.unwrap();
+    assert!(matches!(outcome, Err(Failed::Idempotency(Error::Uncommitted { .. }))), "{outcome:?}");
+    let orders = says("SELECT count(*) FROM orders").fetch_one(&others).await.unwrap();
+    assert_eq!(orders.get::<i64, _>(0), 0);
+    assert!(shop.store.get(&key("1")).await.unwrap().is_none());
 }
