@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use idempotency_core::{Attempt, 
-    CodecError, Completion, Error, How, NotReplayable, Omitted, Outcome, Replay, State, Status, Unrecorded,
+use idempotency_core::{
+    Attempt, CodecError, Completion, Error, How, NotReplayable, Omitted, Outcome, Replay, State, Status, Unrecorded,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
