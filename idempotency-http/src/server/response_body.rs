@@ -27,7 +27,7 @@ pin_project_lite::pin_project! {
     #[project = KindProjected]
     enum Kind<B: Body> {
         Whole { bytes: Bytes, trailers: Option<HeaderMap> },
-        Begun { front: VecDeque<Bytes>, failed: Option<B::Error>, rest: Option<Pin<Box<B>>> },
+        Begun { front: VecDeque<Bytes>, paused: bool, failed: Option<B::Error>, rest: Option<Pin<Box<B>>> },
         Passed { #[pin] body: B },
     }
 }
@@ -50,7 +50,7 @@ impl<B: Body> ReplyBody<B> {
     }
 
     const fn begun(front: VecDeque<Bytes>, failed: Option<B::Error>, rest: Option<Pin<Box<B>>>) -> Self {
-        Self { kind: Kind::Begun { front, failed, rest } }
+        Self { kind: Kind::Begun { front, paused: false, failed, rest } }
     }
 }
 
@@ -104,9 +104,14 @@ impl<B: Body> Body for ReplyBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjected::Whole { bytes, trailers } => Poll::Ready(next_of(bytes, trailers).map(Ok)),
-            KindProjected::Begun { front, failed, rest } => {
+            KindProjected::Begun { front, paused, failed, rest } => {
                 if let Some(data) = front.pop_front() {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                if failed.is_some() && !std::mem::replace(paused, true) {
+                    // A server that is told at once of the end throws away what it has not sent yet.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 if let Some(error) = failed.take() {
                     return Poll::Ready(Some(Err(error)));
@@ -120,7 +125,7 @@ impl<B: Body> Body for ReplyBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole { bytes, trailers } => bytes.is_empty() && trailers.is_none(),
-            Kind::Begun { front, failed, rest } => {
+            Kind::Begun { front, failed, rest, .. } => {
                 front.is_empty() && failed.is_none() && rest.as_ref().is_none_or(|rest| rest.is_end_stream())
             }
             Kind::Passed { body } => body.is_end_stream(),

@@ -79,12 +79,13 @@ async fn backpressure_goes_through_and_a_replay_gives_its_permit_back() {
         .layer(IdempotencyLayer::new(memory()))
         .layer(ConcurrencyLimitLayer::new(1))
         .service(inner);
-    let (mut one, mut two) = (service.clone(), service);
+    let (mut one, mut two) = (service.clone(), service.clone());
     poll_fn(|cx| one.poll_ready(cx)).await.unwrap();
-    assert!(
-        futures_util::poll!(std::pin::pin!(poll_fn(|cx| two.poll_ready(cx)))).is_pending(),
-        "the only permit is taken"
-    );
+    // On a clone that goes again: it would wait in line for the permit.
+    let mut waiting = service;
+    let pending = futures_util::poll!(std::pin::pin!(poll_fn(|cx| waiting.poll_ready(cx)))).is_pending();
+    assert!(pending, "the only permit is taken");
+    drop(waiting);
     for _ in 0..5 {
         assert_eq!(one.ready().await.unwrap().call(post("k")).await.unwrap().status(), 200);
     }
