@@ -41,6 +41,12 @@ impl HeaderKey {
         }
     }
 
+    /// A key that was made to be one.
+    #[cfg(feature = "client")]
+    pub(crate) const fn of_valid(key: String) -> Self {
+        Self(key)
+    }
+
     /// Reads the one key of all lines of a header; `None` where there is no line.
     ///
     /// Lines, or members of one line, that say the same key are one.
@@ -75,6 +81,14 @@ impl HeaderKey {
         let quoted = StringRef::from_str(&self.0).map(|key| ItemSerializer::new().bare_item(key).finish());
         // Printable ASCII is a string of structured fields, and that is a header's value.
         quoted.ok().and_then(|quoted| HeaderValue::try_from(quoted).ok()).unwrap_or(HeaderValue::from_static("\"\""))
+    }
+
+    /// The header's value without quotes, for servers that do not take them off; `None` for a key that has
+    /// spaces, `"`, `\\` or `,`, which would not be read as one.
+    #[must_use]
+    pub fn to_bare_value(&self) -> Option<HeaderValue> {
+        let is_bare = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',');
+        self.0.bytes().all(is_bare).then(|| HeaderValue::try_from(self.0.as_str()).ok())?
     }
 }
 

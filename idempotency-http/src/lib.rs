@@ -16,12 +16,16 @@
 //! - [`names`] are the headers that are read and written.
 //! - [`problem`] are the answers where nothing ran.
 //! - `server` (feature `server`, the default) is the layer for servers.
+//! - `client` (feature `client`) is the middleware for clients that send with reqwest.
 //!
 //! | Feature | What it adds |
 //! |---|---|
 //! | `server` (default) | the layer, over any tower service |
 //! | `axum` | the route's template from axum's router; the policy page as a `Router` |
+//! | `client` | a middleware for reqwest: keys, retries that keep them, replays told |
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod header;
 pub mod names;
 pub mod problem;
@@ -29,6 +33,6 @@ pub mod problem;
 pub mod server;
 
 /// The README's code is built with the tests.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -41,6 +41,23 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Recorded,
+        Self::Replayed,
+        Self::NotReplayable,
+        Self::Unrecorded,
+        Self::Unprotected,
+        Self::Freed,
+        Self::Unknown,
+    ];
+
+    /// What a header's value says; `None` for what this release does not know.
+    #[must_use]
+    pub fn of(value: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == value.trim_ascii())
+    }
+
     /// The header's value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

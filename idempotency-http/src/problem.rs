@@ -79,6 +79,13 @@ impl ProblemKind {
         }
     }
 
+    /// The kind that a problem's `type` names by its last segment; `None` for problems of others.
+    #[must_use]
+    pub fn of_type(name: &str) -> Option<Self> {
+        let last = name.rsplit(['/', '#', ':']).next();
+        Self::ALL.into_iter().find(|kind| Some(kind.name()) == last)
+    }
+
     /// The answer's status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
