@@ -66,11 +66,33 @@ const POSTGRES: SystemTool = SystemTool {
     instead: &["IDEMPOTENCY_TEST_POSTGRES_URL"],
 };
 
+/// With what makes virtual environments, which Debian packs apart.
+const PYTHON: SystemTool = SystemTool {
+    program: "python3",
+    apt: "python3-venv",
+    brew: "python3",
+    needed_for: "tests drive SDKs for Python, which they install into the build's folder",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
+/// With Node itself.
+const NPM: SystemTool = SystemTool {
+    program: "npm",
+    apt: "npm",
+    brew: "node",
+    needed_for: "tests drive an SDK for Node, which they install into the build's folder",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {
-    &[STRACE, REDIS, POSTGRES]
+    &[STRACE, REDIS, POSTGRES, PYTHON, NPM]
 } else if cfg!(unix) {
-    &[REDIS, POSTGRES]
+    &[REDIS, POSTGRES, PYTHON, NPM]
 } else {
     &[]
 };

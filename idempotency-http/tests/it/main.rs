@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod bodies;
+#[cfg(feature = "client")]
+mod client;
 mod conflicts;
 mod contract;
 mod curl;

@@ -1,6 +1,9 @@
-//! A server that is killed in mid-handler and started again, on sled.
+//! A server that is killed in mid-handler and started again, on sled; and clients that are killed.
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
+
+#[cfg(feature = "client")]
+mod client;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,14 +27,16 @@ fn main() -> ExitCode {
     program.test("killed_in_mid_handler_it_runs_again_and_says_so", || killed_in_mid_handler(OnUnknown::RunAgain));
     program.test("killed_in_mid_handler_it_refuses_and_says_so", || killed_in_mid_handler(OnUnknown::Refuse));
     program.test("what_was_answered_before_a_kill_is_answered_after_it", answered_before_a_kill);
+    #[cfg(feature = "client")]
+    client::add_to(&mut program);
     program.run()
 }
 
 /// Serves from a folder until it is killed. The first run of `/stuck` says in a file that it has begun, and
-/// never ends.
+/// never ends; each run of `/slow` writes its key into a file, and ends once there is a file that lets it.
 #[tokio::main]
 async fn service(arguments: &[String]) {
-    let [folder, on_unknown] = arguments else { panic!("a folder and a policy") };
+    let [folder, on_unknown, address] = arguments else { panic!("a folder, a policy and an address") };
     let folder = PathBuf::from(folder);
     let store = idempotency::connect(&format!("sled:{}", folder.join("keys").display())).await.unwrap();
     let idempotency = Idempotency::new(store).with_lease(Duration::from_secs(1)).unwrap();
@@ -43,9 +48,16 @@ async fn service(arguments: &[String]) {
             std::fs::write(began, "").unwrap();
             std::future::pending::<()>().await;
         }
+        if what == "slow" {
+            let mut effects = std::fs::File::options().append(true).create(true).open(folder.join("effects")).unwrap();
+            writeln!(effects, "{}", attempt.key().id_parts().next().unwrap()).unwrap();
+            while !folder.join("go").exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         format!("attempt {}, after an unknown one: {}", attempt.number(), attempt.prior().is_some())
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     axum::serve(listener, Router::new().route("/{what}", post(handler)).layer(layer)).await.unwrap();
 }
@@ -57,8 +69,12 @@ struct Service {
 
 impl Service {
     fn start(folder: &Path, on_unknown: OnUnknown) -> Self {
+        Self::start_at(folder, on_unknown, "127.0.0.1:0")
+    }
+
+    fn start_at(folder: &Path, on_unknown: OnUnknown, address: &str) -> Self {
         let policy = if on_unknown == OnUnknown::Refuse { "refuse" } else { "again" };
-        let mut process = role("service").arg(folder).arg(policy).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = role("service").arg(folder).args([policy, address]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { process, address: line.trim().parse().unwrap() }
