@@ -112,6 +112,22 @@ async fn the_file_stays_small_and_what_a_rewriting_left_does_no_harm() {
     assert_eq!(keys.keep("stays", key("new")).await.unwrap(), key("stays"));
 }
 
+/// As after a kill between the two steps of a rewriting: it must be whole by itself.
+#[test]
+fn a_rewriting_leaves_nothing_of_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = r#"{"name":"old","kept":{"key":"old","at":1}}"#;
+    fs::write(folder.path().join("keys.new"), format!("{left}\n").repeat(100)).unwrap();
+    let mut log = Log::open(&file(&folder)).unwrap();
+    for (name, at) in [("goes", 1), ("stays", 2)] {
+        log.put(name.to_owned(), Entry { key: key(name), at: Duration::from_secs(at) }).unwrap();
+    }
+    log.retain(|entry| entry.at > Duration::from_secs(1)).unwrap();
+    drop(log);
+    let text = fs::read_to_string(file(&folder)).unwrap();
+    assert_eq!(text, "{\"name\":\"stays\",\"kept\":{\"key\":\"stays\",\"at\":2000}}\n");
+}
+
 #[tokio::test]
 async fn of_many_at_once_all_get_one_key() {
     let folder = tempfile::tempdir().unwrap();
