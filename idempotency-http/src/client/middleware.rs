@@ -27,7 +27,7 @@ pub enum Spelling {
 
 /// Gives each logical request a key, and sends it again with that key until there is an answer.
 ///
-/// Cloning is cheap where there are no long lists; what [`KeyStore`] there is, is shared.
+/// Clones share the store of keys.
 #[derive(Clone, Debug)]
 #[must_use = "a middleware does nothing until a client has it"]
 pub struct IdempotencyMiddleware {
