@@ -3,6 +3,7 @@
 //!
 //! `cargo xtask bench [--json FILE] [-- FILTER]`
 
+mod http;
 mod measure;
 mod memory;
 mod ours;
@@ -51,6 +52,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         if tasks <= 64 {
             memory::run(&runtime, tasks, &filter, &mut tell)?;
             sled::run(&runtime, tasks, &filter, &mut tell)?;
+            http::run(&runtime, tasks, &filter, &mut tell)?;
         }
         server.run(&runtime, tasks, &filter, &mut tell)?;
         database.run(&runtime, tasks, &filter, &mut tell)?;

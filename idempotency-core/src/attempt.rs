@@ -79,6 +79,15 @@ impl Attempt {
         self.key.downstream()
     }
 
+    /// Has only the fact kept that the operation is done, not its value, as
+    /// [`Call::keep_fact_only`](crate::Call::keep_fact_only) does: for an operation that learns only as it
+    /// runs that its value cannot or must not be stored. To be said before it returns.
+    pub fn keep_fact_only(&self) {
+        if let Some(lease) = &self.lease {
+            lease.keep_fact_only();
+        }
+    }
+
     /// The time left on the lease, as this process believes; it is renewed in the background. Zero
     /// once it is lost and in an unprotected run.
     #[must_use]

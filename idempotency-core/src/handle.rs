@@ -200,6 +200,12 @@ impl Idempotency {
         Ok(Status::of(found, key))
     }
 
+    /// How long a result is replayed, unless a call says otherwise.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.inner.settings.retention
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn IdempotencyStore> {

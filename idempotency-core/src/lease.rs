@@ -37,6 +37,7 @@ pub(crate) struct Lease {
     told: Notify,
     ending: AtomicBool,
     over: AtomicBool,
+    fact_only: AtomicBool,
 }
 
 impl Lease {
@@ -52,6 +53,7 @@ impl Lease {
             told: Notify::new(),
             ending: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            fact_only: AtomicBool::new(false),
         }
     }
 
@@ -92,6 +94,15 @@ impl Lease {
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// Only the fact that the operation is done is to be kept, not its value.
+    pub(crate) fn keep_fact_only(&self) {
+        self.fact_only.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn keeps_fact_only(&self) -> bool {
+        self.fact_only.load(Ordering::Acquire)
     }
 
     /// Whether another may hold the key by now.

@@ -224,7 +224,7 @@ impl<'a> Run<'a> {
     async fn complete<T: Replay>(&self, hold: Hold, value: T, how: How) -> Outcome<T> {
         let settings = &self.plan.settings;
         let (attempt, prior) = (hold.grant.attempt, hold.grant.prior);
-        let (completion, unencodable) = if self.plan.fact_only {
+        let (completion, unencodable) = if self.plan.fact_only || hold.lease.keeps_fact_only() {
             (Completion::Omitted(Omitted::ByChoice), None)
         } else {
             match codec::encode(&settings.codec, self.key, &value, settings.result_limit) {

@@ -21,6 +21,8 @@ pub enum Status {
     InProgress {
         /// Its number.
         attempt: u32,
+        /// How long ago it began, by the store's clock.
+        age: Duration,
         /// The time left on its lease.
         remaining: Duration,
     },
@@ -54,7 +56,9 @@ impl Status {
             return Self::Mismatch;
         }
         match phase {
-            Phase::Live(remaining) => Self::InProgress { attempt: record.attempt, remaining },
+            Phase::Live(remaining) => {
+                Self::InProgress { attempt: record.attempt, age: record.acquired_at.until(*now), remaining }
+            }
             Phase::Unknown(prior) => Self::Unknown { prior, on_unknown: record.on_unknown },
             Phase::Free => Self::Released { attempt: record.attempt },
             Phase::Completed => Self::Completed {

@@ -35,6 +35,8 @@
 //! | `postgres` | `connect("postgres://host/database")`, and `postgres::Transactions` |
 //! | `postgres-tls` | the same, encrypted |
 //! | `json` | `Json`: results that people read, or that change shape between releases |
+//! | `http` | `http::server`: a tower layer that runs requests once an `Idempotency-Key` |
+//! | `axum` | the same, with the route's template from axum's router |
 //! | `near-cache` | `layers::NearCache`: replays from this process's memory |
 
 mod connect;
@@ -44,6 +46,8 @@ pub use connect::{ConnectError, Store, connect};
 #[cfg(feature = "json")]
 pub use idempotency_core::Json;
 pub use idempotency_core::*;
+#[cfg(feature = "http")]
+pub use idempotency_http as http;
 #[cfg(feature = "memory")]
 pub use idempotency_store_memory as memory;
 #[cfg(feature = "postgres")]

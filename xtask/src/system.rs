@@ -76,11 +76,33 @@ const PGBOUNCER: SystemTool = SystemTool {
     instead: &[],
 };
 
+/// With what makes virtual environments, which Debian packs apart.
+const PYTHON: SystemTool = SystemTool {
+    program: "python3",
+    apt: "python3-venv",
+    brew: "python3",
+    needed_for: "tests drive SDKs for Python, which they install into the build's folder",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
+/// With Node itself.
+const NPM: SystemTool = SystemTool {
+    program: "npm",
+    apt: "npm",
+    brew: "node",
+    needed_for: "tests drive an SDK for Node, which they install into the build's folder",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {
-    &[STRACE, REDIS, POSTGRES, PGBOUNCER]
+    &[STRACE, REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM]
 } else if cfg!(unix) {
-    &[REDIS, POSTGRES, PGBOUNCER]
+    &[REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM]
 } else {
     &[]
 };

@@ -23,7 +23,7 @@ async fn a_status_says_how_things_stand() {
         Err::<u32, _>(Failed::NotSent)
     });
     sleep(SECOND).await;
-    let in_progress = Status::InProgress { attempt: 1, remaining: LEASE - SECOND };
+    let in_progress = Status::InProgress { attempt: 1, age: SECOND, remaining: LEASE - SECOND };
     assert_eq!(handle.status(&KEY).await.unwrap(), in_progress);
     assert_eq!(handle.status(&OTHER_REQUEST).await.unwrap(), Status::Mismatch);
     assert!(running.await.is_err());

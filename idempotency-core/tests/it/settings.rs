@@ -28,6 +28,7 @@ async fn a_handle_refuses_times_that_are_zero_or_overflow() {
         }
         assert!(set(handle.clone(), SHORTEST).is_ok() && set(handle.clone(), LONGEST).is_ok());
     }
+    assert_eq!(handle.clone().with_retention(SHORTEST).unwrap().retention(), SHORTEST);
     for bad in BAD {
         let refused = handle.clone().with_unknown_retention(bad).unwrap_err();
         assert!(matches!(refused, InvalidCall::Duration(InvalidDuration { name: "unknown retention", .. })));

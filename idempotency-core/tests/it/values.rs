@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use idempotency_core::{
-    CodecError, Completion, Error, How, NotReplayable, Omitted, Outcome, Replay, State, Status, Unrecorded,
+    Attempt, CodecError, Completion, Error, How, NotReplayable, Omitted, Outcome, Replay, State, Status, Unrecorded,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -124,6 +124,19 @@ async fn only_the_fact_is_kept_where_only_the_fact_may_be() {
     assert!(matches!(first.how(), How::Executed));
     assert_eq!(omitted(&store), Omitted::ByChoice);
     assert!(matches!(handle.status(&KEY).await.unwrap(), Status::Completed { omitted: Some(Omitted::ByChoice), .. }));
+    assert!(matches!(told_without_a_run::<String>(&handle).await, NotReplayable::Omitted(Omitted::ByChoice)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_may_say_that_only_the_fact_is_to_be_kept() {
+    let (store, handle) = faulty();
+    let secret = |attempt: Attempt| async move {
+        attempt.keep_fact_only();
+        Ok::<_, Error>("secret".to_owned())
+    };
+    let first = handle.call(&KEY).run(secret).await.unwrap();
+    assert!(matches!(first.how(), How::Executed));
+    assert_eq!(omitted(&store), Omitted::ByChoice);
     assert!(matches!(told_without_a_run::<String>(&handle).await, NotReplayable::Omitted(Omitted::ByChoice)));
 }
 

@@ -1,0 +1,54 @@
+//! The layer for servers: a request's handler runs once a key, and a retry gets the first response.
+//!
+//! # Where it stands
+//!
+//! **Inside authentication.** A replay does not come to the handler, and so not to what the handler itself
+//! checks. [`Policy::with_scope`] takes the identity that was verified before, so that one client's key is
+//! never another's; and whoever is no longer let in must be turned away before this layer:
+//!
+//! ```text
+//! Router::new().route(…).layer(once).layer(authentication)   // axum: the last layer is the outermost
+//! ```
+//!
+//! Outside of what changes every response (compression, CORS), so that it is done to replays too; inside
+//! of what limits or measures requests.
+//!
+//! # What it does
+//!
+//! 1. Reads the key, checks its format, and gathers the body, within limits. What is wrong so far is
+//!    answered before the store is asked.
+//! 2. Runs the handler under the key's lock, **in a task of its own**: a client that hangs up does not stop
+//!    it. The handler finds the [`Attempt`](idempotency_core::Attempt) among the request's extensions, with
+//!    the key for the provider's own deduplication, the fence, and whether an earlier attempt is unknown.
+//! 3. Gathers the response and records it, if it is [final](Finality). One that is over the limit, or that
+//!    takes its time as a stream does, is passed on to its client as it comes; that it was given is recorded.
+//! 4. Answers a retry with the recorded response, marked `Idempotency-Replayed: true`.
+
+mod answers;
+mod bodies;
+mod conflict;
+mod finality;
+mod fingerprint;
+mod headers;
+mod identity;
+mod layer;
+mod page;
+mod policy;
+mod record;
+mod replies;
+mod request_body;
+mod response_body;
+mod run;
+mod service;
+
+pub use finality::Finality;
+pub use fingerprint::BodyForm;
+pub use headers::ReplayedHeaders;
+pub use identity::{Missing, json_field};
+pub use layer::IdempotencyLayer;
+pub use page::PolicyPage;
+pub use policy::{DEFAULT_POLICY_URL, Policy, PolicyError};
+pub use replies::Replay;
+pub use request_body::RequestBody;
+pub use response_body::ReplyBody;
+pub use service::{IdempotencyService, ResponseFuture};

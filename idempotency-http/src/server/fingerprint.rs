@@ -1,0 +1,143 @@
+//! What tells one request from another under the same key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderName;
+use http::request::Parts;
+use idempotency_core::Fingerprint;
+use serde::{Serialize, Serializer};
+
+type Chosen = Arc<dyn Fn(&Parts, &Bytes) -> Fingerprint + Send + Sync>;
+
+/// As what a request's body counts in its fingerprint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyForm {
+    /// As its bytes: a retry sends the very same ones.
+    #[default]
+    Bytes,
+    /// As its content, where it is JSON: spaces, the order of an object's fields and how a string is escaped
+    /// do not count. Of a field that stands twice, the last counts. Any other body counts as its bytes.
+    Json,
+}
+
+/// How a request's fingerprint is made: of method, path, query, the chosen headers and the body.
+#[derive(Clone, Default)]
+pub(super) struct Fingerprinting {
+    pub(super) headers: Vec<HeaderName>,
+    pub(super) body: BodyForm,
+    pub(super) chosen: Option<Chosen>,
+}
+
+impl Fingerprinting {
+    pub(super) fn of(&self, parts: &Parts, body: &Bytes) -> Fingerprint {
+        if let Some(chosen) = &self.chosen {
+            return chosen(parts, body);
+        }
+        let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(self.headers.len());
+        for name in &self.headers {
+            headers.extend(parts.headers.get_all(name).iter().map(|value| (name.as_str(), value.as_bytes())));
+        }
+        let json = match self.body {
+            BodyForm::Bytes => None,
+            BodyForm::Json => serde_json::from_slice(body).ok(),
+        };
+        let request = Counted {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            headers: &headers,
+            bytes: if json.is_some() { Raw(&[]) } else { Raw(body) },
+            json,
+        };
+        // Only a `Serialize` written by hand can fail, and there is none in it.
+        Fingerprint::of(&request).unwrap_or_else(|_| Fingerprint::of_bytes(body))
+    }
+
+    /// What counts, for people.
+    pub(super) fn described(&self) -> String {
+        if self.chosen.is_some() {
+            return "fields that the server chooses".to_owned();
+        }
+        let mut described = "method, path and query".to_owned();
+        for name in &self.headers {
+            described.push_str(", the header ");
+            described.push_str(name.as_str());
+        }
+        described.push_str(match self.body {
+            BodyForm::Bytes => ", and the body's bytes",
+            BodyForm::Json => ", and the body's content as JSON",
+        });
+        described
+    }
+}
+
+impl fmt::Debug for Fingerprinting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.described())
+    }
+}
+
+#[derive(Serialize)]
+struct Counted<'a> {
+    method: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    headers: &'a [(&'a str, &'a [u8])],
+    json: Option<serde_json::Value>,
+    bytes: Raw<'a>,
+}
+
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn of(form: BodyForm, body: &'static str) -> Fingerprint {
+        let (parts, ()) = Request::post("/payments?dry=1").body(()).unwrap().into_parts();
+        Fingerprinting { body: form, ..Fingerprinting::default() }.of(&parts, &Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn json_counts_by_its_content() {
+        let [a, b] = [r#"{"amount":1,"currency":"EUR"}"#, r#"{ "currency" : "\u0045UR", "amount" : 1 }"#];
+        assert_eq!(of(BodyForm::Json, a), of(BodyForm::Json, b));
+        assert_ne!(of(BodyForm::Bytes, a), of(BodyForm::Bytes, b));
+        assert_ne!(of(BodyForm::Json, a), of(BodyForm::Json, r#"{"amount":2,"currency":"EUR"}"#));
+        assert_ne!(of(BodyForm::Json, r#"["a","b"]"#), of(BodyForm::Json, r#"["b","a"]"#));
+        assert_ne!(of(BodyForm::Json, "no json"), of(BodyForm::Json, "no  json"));
+    }
+
+    #[test]
+    fn everything_that_should_count_does() {
+        let base = || Request::post("/a?b=c").header("x", "1");
+        let print = |request: http::request::Builder, body: &'static str| {
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let how = Fingerprinting { headers: vec![HeaderName::from_static("x")], ..Fingerprinting::default() };
+            how.of(&parts, &Bytes::from_static(body.as_bytes()))
+        };
+        let first = print(base(), "body");
+        assert_eq!(first, print(base().header("y", "2"), "body"));
+        for (what, other) in [
+            ("body", print(base(), "other")),
+            ("header", print(base().header("x", "2"), "body")),
+            ("method", print(base().method("PATCH"), "body")),
+            ("path", print(base().uri("/b?b=c"), "body")),
+            ("query", print(base().uri("/a?b=d"), "body")),
+            ("no query", print(base().uri("/a"), "body")),
+        ] {
+            assert_ne!(first, other, "{what}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What becomes of a handler's response: recorded, freed or left unknown, and how it is replayed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body;
+use idempotency_core::{Attempt, Effect, Error, Origin};
+
+use super::bodies::Limits;
+use super::finality::Finality;
+use super::headers::ReplayedHeaders;
+use super::record::{Answered, Recorded};
+use super::response_body::{Gathered, ReplyBody, gather};
+use crate::names::{IDEMPOTENCY_PRIOR, IDEMPOTENCY_STATUS, Status};
+
+/// A recorded response on its way to a retry, for a hook to change.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Replay<'a> {
+    /// The response, with its whole body. Its length is told anew.
+    pub response: &'a mut Response<Bytes>,
+    /// Which attempt gave it first, and when.
+    pub origin: &'a Origin,
+}
+
+type Rewrite = Arc<dyn Fn(Replay<'_>) + Send + Sync>;
+
+/// How responses are recorded and replayed.
+#[derive(Clone)]
+pub(super) struct Replies {
+    pub(super) finality: Arc<dyn Fn(StatusCode) -> Finality + Send + Sync>,
+    pub(super) headers: ReplayedHeaders,
+    pub(super) rewrite: Option<Rewrite>,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self { finality: Arc::new(Finality::of), headers: ReplayedHeaders::default(), rewrite: None }
+    }
+}
+
+/// Why a run has nothing to record.
+pub(super) enum Unanswered<B: Body, E> {
+    /// The handler's response says that it had no effect.
+    Freed(Response<ReplyBody<B>>),
+    /// The handler's response says that nobody knows.
+    Unknown(Response<ReplyBody<B>>),
+    /// The service failed: nobody knows.
+    Service(E),
+    /// The handler did not run, or its end is lost.
+    Idempotency(Error),
+}
+
+impl<B: Body, E> Unanswered<B, E> {
+    pub(super) const fn effect(&self) -> Effect {
+        match self {
+            Self::Freed(_) => Effect::None,
+            Self::Unknown(_) | Self::Service(_) | Self::Idempotency(_) => Effect::Unknown,
+        }
+    }
+}
+
+impl<B: Body, E> From<Error> for Unanswered<B, E> {
+    fn from(error: Error) -> Self {
+        Self::Idempotency(error)
+    }
+}
+
+impl Replies {
+    /// Takes a handler's response.
+    pub(super) async fn take<B: Body, E>(
+        &self,
+        response: Response<B>,
+        attempt: &Attempt,
+        method: &Method,
+        limits: &Limits,
+    ) -> Result<Answered<B>, Unanswered<B, E>> {
+        let (mut head, body) = response.into_parts();
+        let finality = head.extensions.get().copied().unwrap_or_else(|| (self.finality)(head.status));
+        let marked = |mut head: http::response::Parts, body| {
+            if attempt.prior().is_some() {
+                head.headers.insert(IDEMPOTENCY_PRIOR, HeaderValue::from_static("unknown"));
+            }
+            Response::from_parts(head, body)
+        };
+        let gathered = match finality {
+            Finality::Free => return Err(Unanswered::Freed(marked(head, ReplyBody::passed(body)))),
+            Finality::Unknown => return Err(Unanswered::Unknown(marked(head, ReplyBody::passed(body)))),
+            Finality::FactOnly => Gathered::Begun(ReplyBody::passed(body)),
+            Finality::Final if is_stream(&head) => Gathered::Begun(ReplyBody::passed(body)),
+            Finality::Final => gather(body, limits).await,
+        };
+        Ok(match gathered {
+            Gathered::Whole { bytes, trailers } => {
+                let sized = method == Method::HEAD;
+                let recorded = Recorded::of(&head, sized, &self.headers, &bytes, trailers.as_ref());
+                if !sized && head.headers.contains_key(header::TRANSFER_ENCODING) {
+                    // It is sent whole now.
+                    head.headers.remove(header::TRANSFER_ENCODING);
+                }
+                let first = marked(head, ReplyBody::whole(bytes, trailers));
+                Answered { recorded: Some(recorded), first: Some(first) }
+            }
+            Gathered::Begun(body) => {
+                attempt.keep_fact_only();
+                Answered { recorded: None, first: Some(marked(head, body)) }
+            }
+        })
+    }
+}
+
+/// Whether a response says itself that it is a stream, for which nobody should wait.
+fn is_stream(head: &http::response::Parts) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+/// Says in a response what became of its key.
+pub(super) fn mark<B>(response: &mut Response<B>, status: Status) {
+    set(response, IDEMPOTENCY_STATUS, HeaderValue::from_static(status.as_str()));
+}
+
+pub(super) fn set<B>(response: &mut Response<B>, name: HeaderName, value: HeaderValue) {
+    response.headers_mut().insert(name, value);
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").field("headers", &self.headers).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,154 @@
+//! One request, from its key to its response.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body;
+use idempotency_core::{Attempt, Call, How, Idempotency, Key, Outcome, Unrecorded};
+use tower_service::Service;
+
+use super::conflict::problem_of;
+use super::identity::Head;
+use super::layer::Shared;
+use super::policy::Policy;
+use super::record::{Answered, Recorded};
+use super::replies::{Replay, Unanswered, mark, set};
+use super::request_body::{self, RequestBody};
+use super::response_body::ReplyBody;
+use crate::names::{IDEMPOTENCY_REMAINING, IDEMPOTENCY_REPLAYED, Status};
+use crate::problem::{Problem, ProblemKind};
+
+pub(super) async fn handle<S, Req, Res>(
+    mut ready: S,
+    shared: Arc<Shared>,
+    policy: Arc<Policy>,
+    mut parts: Parts,
+    body: Req,
+) -> Result<Response<ReplyBody<Res>>, S::Error>
+where
+    S: Service<Request<RequestBody<Req>>, Response = Response<Res>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    Req: Body + Send + 'static,
+    Req::Data: Send,
+    Req::Error: Into<Box<dyn StdError + Send + Sync>>,
+    Res: Body + Send + 'static,
+    Res::Data: Send,
+    Res::Error: Send,
+{
+    let (header, scope) = match policy.identity.head(&parts) {
+        Ok(Head::Read { header, scope }) => (header, scope),
+        Ok(Head::Pass) => {
+            return passed(ready.call(Request::from_parts(parts, RequestBody::untouched(body))).await);
+        }
+        Err(problem) => return Ok(answer(&policy, &problem, &parts.headers)),
+    };
+    let (body, trailers) = match request_body::gather(body, &policy.limits).await {
+        Ok(gathered) => gathered,
+        Err(problem) => return Ok(answer(&policy, &problem, &parts.headers)),
+    };
+    let key = match policy.identity.key(&parts, &body, header, scope) {
+        Ok(Some(key)) => key,
+        Ok(None) => {
+            return passed(ready.call(Request::from_parts(parts, RequestBody::gathered(body, trailers))).await);
+        }
+        Err(problem) => return Ok(answer(&policy, &problem, &parts.headers)),
+    };
+
+    let headers = policy.answers.kept(&parts.headers);
+    let running = {
+        let policy = policy.clone();
+        // Spawned, so that a client that hangs up does not leave the handler half-way.
+        settings(&shared.idempotency, &key, &policy).effect_of(Unanswered::effect).spawn(
+            move |attempt: Attempt| async move {
+                let method = parts.method.clone();
+                parts.extensions.insert(attempt.clone());
+                let request = Request::from_parts(parts, RequestBody::gathered(body, trailers));
+                let response = ready.call(request).await.map_err(Unanswered::Service)?;
+                policy.replies.take(response, &attempt, &method, &policy.limits).await
+            },
+        )
+    };
+    match running.await {
+        Ok(outcome) => Ok(told(outcome, &shared.idempotency, &policy, &headers)),
+        Err(Unanswered::Freed(response)) => Ok(marked(response, Status::Freed)),
+        Err(Unanswered::Unknown(response)) => Ok(marked(response, Status::Unknown)),
+        Err(Unanswered::Service(error)) => Err(error),
+        Err(Unanswered::Idempotency(error)) => {
+            Ok(answer(&policy, &problem_of(&shared.idempotency, &error).await, &headers))
+        }
+    }
+}
+
+fn settings<'a>(idempotency: &'a Idempotency, key: &'a Key, policy: &Policy) -> Call<'a> {
+    let mut call = idempotency.call(key);
+    if let Some(retention) = policy.retention {
+        call = call.retention(retention);
+    }
+    if let Some(limit) = policy.wait {
+        call = call.wait(limit);
+    }
+    if let Some(on_unknown) = policy.on_unknown {
+        call = call.on_unknown(on_unknown);
+    }
+    if policy.fail_open { call.fail_open() } else { call }
+}
+
+fn passed<B: Body, E>(response: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
+    response.map(|response| response.map(ReplyBody::passed))
+}
+
+fn answer<B: Body>(policy: &Policy, problem: &Problem, headers: &HeaderMap) -> Response<ReplyBody<B>> {
+    policy.answers.response(problem, headers).map(|body| ReplyBody::whole(body, None))
+}
+
+fn marked<B>(mut response: Response<B>, status: Status) -> Response<B> {
+    mark(&mut response, status);
+    response
+}
+
+/// The response of a run, with what became of its key.
+fn told<B: Body>(
+    outcome: Outcome<Answered<B>>,
+    idempotency: &Idempotency,
+    policy: &Policy,
+    headers: &HeaderMap,
+) -> Response<ReplyBody<B>> {
+    let (Answered { recorded, first }, how) = outcome.into_parts();
+    let Some(mut response) = first else {
+        return replayed(recorded, &how, policy)
+            .unwrap_or_else(|| answer(policy, &Problem::new(ProblemKind::AnswerNotKept), headers));
+    };
+    let status = match how {
+        How::Unprotected(_) => Status::Unprotected,
+        How::Unrecorded(Unrecorded::NotEncodable(_) | Unrecorded::TooLarge { .. }) => Status::NotReplayable,
+        How::Executed | How::Reconciled if recorded.is_some() => Status::Recorded,
+        How::Executed | How::Reconciled => Status::NotReplayable,
+        _ => Status::Unrecorded,
+    };
+    if status == Status::Recorded {
+        remains(&mut response, policy.retention.unwrap_or_else(|| idempotency.retention()));
+    }
+    marked(response, status)
+}
+
+fn replayed<B: Body>(recorded: Option<Recorded>, how: &How, policy: &Policy) -> Option<Response<ReplyBody<B>>> {
+    let (mut response, trailers): (Response<Bytes>, _) = recorded?.into_response()?;
+    if let How::Replayed(origin) = how {
+        set(&mut response, IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        remains(&mut response, origin.remaining);
+        if let Some(rewrite) = &policy.replies.rewrite {
+            rewrite(Replay { response: &mut response, origin });
+        }
+    }
+    mark(&mut response, Status::Replayed);
+    Some(response.map(|body| ReplyBody::whole(body, trailers)))
+}
+
+fn remains<B>(response: &mut Response<B>, remaining: Duration) {
+    set(response, IDEMPOTENCY_REMAINING, HeaderValue::from(remaining.as_secs()));
+}

@@ -1,0 +1,75 @@
+//! The page that publishes the policy.
+
+use axum::Router;
+use axum::routing::post;
+use idempotency_http::server::{DEFAULT_POLICY_URL, IdempotencyLayer, Missing, Policy, PolicyPage};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::wire::Ask;
+use crate::support::{memory, serve};
+
+#[tokio::test]
+async fn every_answer_links_to_the_page_that_says_what_holds() {
+    let once = IdempotencyLayer::new(memory());
+    let page = once.policy_page(["POST /payments"]).unwrap();
+    let to =
+        serve(Router::new().route("/payments", post(|| async { "paid" })).layer(once).merge(page.into_router())).await;
+    let problem = Ask::new("POST", "/payments").send(to).await;
+    problem.assert_problem(400, "key-missing");
+    let link = problem.header("link").unwrap();
+    let url = link.strip_prefix('<').unwrap().split('>').next().unwrap();
+    assert_eq!(url, DEFAULT_POLICY_URL);
+
+    let html = Ask::new("GET", url).header("Accept", "text/html,application/xml;q=0.9,*/*;q=0.8").send(to).await;
+    assert_eq!((html.status, html.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    for said in ["POST /payments", "idempotency-key", "86400", "method, path and query", "/problems/key-reused", "422"]
+    {
+        assert!(html.text().contains(said), "no {said}");
+    }
+    let json = Ask::new("GET", url).header("Accept", "application/json").send(to).await;
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    let policy = &json.json()["policies"][0];
+    assert_eq!(policy["routes"], json!(["POST /payments"]));
+    assert_eq!(policy["expires_after_seconds"], 86_400);
+    assert_eq!(policy["key"]["request_without_key"], "refused with 400");
+    assert_eq!(policy["answers"].as_array().unwrap().len(), 13);
+
+    assert_eq!(Ask::new("HEAD", url).send(to).await.body, b"");
+    let refused = Ask::new("DELETE", url).send(to).await;
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[tokio::test]
+async fn a_page_may_have_several_policies_and_escapes_what_they_say() {
+    let payments = Arc::new(
+        Policy::new()
+            .with_key_format("<b>a \"UUID\"</b>", |_| true)
+            .with_retention(Duration::from_secs(60))
+            .unwrap()
+            .with_policy_url("https://shop.example/idempotency")
+            .unwrap(),
+    );
+    let events = Arc::new(Policy::new().with_missing(Missing::Derived));
+    let once = IdempotencyLayer::new(memory());
+    let page = PolicyPage::new(&memory())
+        .with_policy(["POST /payments"], &payments)
+        .with_policy(["POST /events", "PATCH /events"], &events);
+    let chosen = once.with_policy_of(move |parts| match parts.uri.path() {
+        "/payments" => Some(payments.clone()),
+        "/events" => Some(events.clone()),
+        _ => None,
+    });
+    assert!(chosen.policy_page(["POST /payments"]).is_none(), "which one, only a request tells");
+    let router = ["/payments", "/events", "/other"]
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, post(|| async { "done" })));
+    let to = serve(router.layer(chosen).merge(page.into_router())).await;
+    let problem = Ask::new("POST", "/payments").send(to).await;
+    assert_eq!(problem.header("link"), Some("<https://shop.example/idempotency>; rel=\"describedby\""));
+    assert_eq!(Ask::new("POST", "/events").send(to).await.said(), Some("recorded"));
+    assert_eq!(Ask::new("POST", "/other").send(to).await.said(), None);
+    let html = Ask::new("GET", "/idempotency").send(to).await.text();
+    assert!(html.contains("&lt;b&gt;a &quot;UUID&quot;&lt;/b&gt;") && html.contains("derived"), "{html}");
+}
