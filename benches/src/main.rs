@@ -9,6 +9,7 @@ mod memory;
 mod ours;
 mod postgres;
 mod redis;
+mod served;
 mod sled;
 mod value;
 
