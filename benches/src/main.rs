@@ -10,6 +10,7 @@ mod ours;
 mod postgres;
 mod postgres_table;
 mod redis;
+mod served;
 mod sled;
 mod value;
 

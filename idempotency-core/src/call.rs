@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::attempt::Attempt;
 use crate::codec::{AnyCodec, Codec, Replay};
+use crate::detachable::{Begun, Detachable};
 use crate::error::{Error, InvalidCall};
 use crate::key::Key;
 use crate::lock::{Effect, OnUnknown};
@@ -20,11 +21,11 @@ use crate::run::Run;
 use crate::shared::{Inner, warn_if_short};
 use crate::time::checked;
 
-/// One call with settings of its own; ends with [`Call::run`] or [`Call::spawn`].
+/// One call with settings of its own; ends with [`Call::run`], [`Call::spawn`] or [`Call::detachable`].
 ///
 /// A setting that is not valid is told by the run, before anything is asked of the store.
 #[derive(Debug)]
-#[must_use = "a call does nothing until `run` or `spawn`"]
+#[must_use = "a call does nothing until `run`, `spawn` or `detachable`"]
 pub struct Call<'a, C = Unclassified, R = NoReconcile> {
     pub(crate) inner: &'a Arc<Inner>,
     pub(crate) key: &'a Key,
@@ -210,6 +211,37 @@ impl<'a, C, R> Call<'a, C, R> {
         let task =
             tracker.spawn(async move { Run::new(&inner, &key, plan)?.execute(operation, classify, reconcile).await });
         Running { task, key: of }
+    }
+
+    /// Runs `operation` for as long as what this returns is polled, and when that is dropped, on to its end
+    /// in a task: as [`Call::spawn`], without the price of a task for a caller that stays.
+    ///
+    /// A caller that neither polls nor drops it holds it up. Dropped before `operation` was first polled,
+    /// nothing ran and the key is free again; so whoever waits for another's run, and goes away, does not run
+    /// later. A look ([`Call::reconcile`]) ends with its caller.
+    /// [`Idempotency::drain`](crate::Idempotency::drain) waits for it from the start.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn detachable<T, E, F, Fut>(self, operation: F) -> Detachable<T, E>
+    where
+        T: Replay + 'static,
+        E: From<Error> + Send + 'static,
+        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        C: Classify<E> + 'static,
+        R: Reconcile<T, E> + 'static,
+    {
+        let Self { inner, key, plan, classify, reconcile } = self;
+        let (inner, key) = (inner.clone(), key.clone());
+        let (begun, of) = (Begun::default(), inner.clone());
+        let begins = begun.clone();
+        let operation = move |attempt| {
+            begins.set();
+            operation(attempt)
+        };
+        let run = async move { Run::new(&inner, &key, plan)?.execute(operation, classify, reconcile).await };
+        Detachable::new(of, begun, run)
     }
 }
 

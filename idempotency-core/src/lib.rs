@@ -23,6 +23,7 @@ mod ask;
 mod attempt;
 mod call;
 mod codec;
+mod detachable;
 mod error;
 mod fingerprint;
 mod guarantees;
@@ -56,6 +57,7 @@ pub use call::{Call, Running};
 #[cfg(feature = "json")]
 pub use codec::Json;
 pub use codec::{Bincode, Codec, CodecError, Replay, Target, Transform, Transformed, content_of};
+pub use detachable::Detachable;
 pub use error::{Error, InvalidCall, NotReplayable, StoreError, StoreErrorKind};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use guarantees::{Answer, ClockSource, FenceSource, Guarantees, Requirements, TooWeak};

@@ -61,8 +61,10 @@ impl HeaderKey {
         for line in lines {
             for found in members(line.as_bytes(), reading)? {
                 let found = Self::new(found)?;
-                if *key.get_or_insert_with(|| found.clone()) != found {
-                    return Err(HeaderError::Several);
+                match &key {
+                    None => key = Some(found),
+                    Some(key) if *key != found => return Err(HeaderError::Several),
+                    Some(_) => {}
                 }
             }
         }

@@ -17,8 +17,8 @@
 //!
 //! 1. Reads the key, checks its format, and gathers the body, within limits. What is wrong so far is
 //!    answered before the store is asked.
-//! 2. Runs the handler under the key's lock, **in a task of its own**: a client that hangs up does not stop
-//!    it. The handler finds the [`Attempt`](idempotency_core::Attempt) among the request's extensions, with
+//! 2. Runs the handler under the key's lock, **and on to its end when the client hangs up**: then a task takes
+//!    it over. The handler finds the [`Attempt`](idempotency_core::Attempt) among the request's extensions, with
 //!    the key for the provider's own deduplication, the fence, and whether an earlier attempt is unknown.
 //! 3. Gathers the response and records it, if it is [final](Finality). One that is over the limit, or that
 //!    takes its time as a stream does, is passed on to its client as it comes; that it was given is recorded.

@@ -1,10 +1,14 @@
 //! Whole runs beside those of the crate `idempotent` 2.0, each with its memory store and as its
-//! documentation has it: the key and the request's fingerprint are made within the run.
+//! documentation has it: the key and the request's fingerprint are made within the run. Then requests
+//! through either's HTTP layer.
 //!
 //! `cargo xtask bench` runs this after the benchmarks of the workspace.
 
+mod http;
 #[path = "../../src/measure.rs"]
 mod measure;
+#[path = "../../src/served.rs"]
+mod served;
 #[path = "../../src/value.rs"]
 #[allow(dead_code, reason = "shared with the benchmarks of the workspace")]
 mod value;
@@ -45,7 +49,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             other => other.clone_into(&mut filter),
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // The peer's store starts a task when it is made.
     let _entered = runtime.enter();
     println!("{}", Report::HEAD);
@@ -68,6 +72,13 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             if let Some(file) = &mut json {
                 writeln!(file, "{}", report.to_json())?;
             }
+        }
+    }
+    for (tasks, kind) in [(1, "fresh"), (1, "replay"), (64, "fresh"), (64, "replay")] {
+        let Some(report) = http::run(&runtime, kind, tasks, &filter)? else { continue };
+        println!("{report}");
+        if let Some(file) = &mut json {
+            writeln!(file, "{}", report.to_json())?;
         }
     }
     Ok(())

@@ -122,6 +122,71 @@ fn a_detached_run_whose_runtime_shut_down_says_so() {
     assert_eq!(error.key(), Some(&*KEY));
 }
 
+/// Every poll after which a caller may go away, with a store that has each call wait twice.
+#[tokio::test(start_paused = true)]
+async fn a_detachable_run_is_dropped_before_its_operation_and_goes_on_after() {
+    let (mut freed, mut went_on) = (0, 0);
+    for polls in 1..40 {
+        let (store, handle) = faulty();
+        store.yields(2);
+        let ghost = Ghost::default();
+        let operation = ghost.clone().operation(3);
+        let done = polled(polls, handle.call(&KEY).detachable(move |_| operation)).await.is_some();
+        if done {
+            break;
+        }
+        let begun = ghost.begun();
+        handle.drain(LEASE).await.unwrap();
+        let again = run(&handle, &KEY, 100).await.unwrap();
+        assert_eq!(again.prior(), None);
+        assert_eq!(again.is_replay(), begun == 1, "dropped after {polls} polls");
+        if begun == 1 { went_on += 1 } else { freed += 1 }
+    }
+    assert!(freed > 1 && went_on > 4, "{freed} freed, {went_on} went on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detachable_run_passes_its_panic_on_and_ends() {
+    let (_, handle) = faulty();
+    let running = handle.call(&KEY).detachable(async |_| -> Result<u32, Error> { panic!("detachable") });
+    let panic = tokio::spawn(running).await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref(), Some(&"detachable"));
+    settle_down(&handle).await;
+    assert!(matches!(run(&handle, &KEY, 2).await, Err(Error::InProgress { .. })));
+    sleep(LEASE).await;
+    assert_eq!(run(&handle, &KEY, 2).await.unwrap().prior().unwrap().attempt, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_waits_for_a_detachable_run_from_its_start() {
+    let (_, handle) = faulty();
+    let running = handle.call(&KEY).detachable(async |_| {
+        sleep(LEASE).await;
+        Ok::<u32, Error>(7)
+    });
+    assert_eq!(handle.drain(LEASE / 2).await.unwrap_err().tasks, 1);
+    let mut running = Box::pin(running);
+    assert!(tokio::time::timeout(LEASE / 2, &mut running).await.is_err());
+    drop(running);
+    assert_eq!(handle.drain(LEASE / 4).await.unwrap_err().tasks, 1);
+    handle.drain(LEASE).await.unwrap();
+    assert!(run(&handle, &KEY, 8).await.unwrap().is_replay());
+}
+
+#[test]
+fn a_detachable_run_whose_runtime_shut_down_is_left_unknown() {
+    let (_, handle) = faulty();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let doomed = runtime();
+    let running = handle.clone();
+    doomed.spawn(async move { running.call(&KEY).detachable(async |_| pending::<Result<u32, Error>>().await).await });
+    doomed.block_on(tokio::task::yield_now());
+    drop(doomed);
+    let status = runtime().block_on(handle.status(&KEY)).unwrap();
+    assert!(matches!(status, Status::InProgress { .. }), "{status:?}");
+    runtime().block_on(handle.drain(LEASE)).unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lock_lost_while_running_is_told_and_the_value_is_the_callers() {
     let (store, handle) = faulty();

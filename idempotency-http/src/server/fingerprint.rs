@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use http::request::Parts;
 use idempotency_core::Fingerprint;
-use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 type Chosen = Arc<dyn Fn(&Parts, &Bytes) -> Fingerprint + Send + Sync>;
 
@@ -36,24 +36,28 @@ impl Fingerprinting {
         if let Some(chosen) = &self.chosen {
             return chosen(parts, body);
         }
-        let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(self.headers.len());
-        for name in &self.headers {
-            headers.extend(parts.headers.get_all(name).iter().map(|value| (name.as_str(), value.as_bytes())));
-        }
         let json = match self.body {
             BodyForm::Bytes => None,
-            BodyForm::Json => serde_json::from_slice(body).ok(),
+            BodyForm::Json => serde_json::from_slice::<Value>(body).ok().and_then(|json| Fingerprint::of(&json).ok()),
         };
-        let request = Counted {
-            method: parts.method.as_str(),
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            headers: &headers,
-            bytes: if json.is_some() { Raw(&[]) } else { Raw(body) },
-            json,
+        // What kind of content comes next stands before it, so that no header is ever taken for a body.
+        let content: [&[u8]; 2] = match &json {
+            Some(content) => [b"json", content.as_bytes()],
+            None => [b"bytes", body],
         };
-        // Only a `Serialize` written by hand can fail, and there is none in it.
-        Fingerprint::of(&request).unwrap_or_else(|_| Fingerprint::of_bytes(body))
+        let uri = &parts.uri;
+        let query = uri.query().map(|query| [&b"query"[..], query.as_bytes()]);
+        let headers = self.headers.iter().flat_map(|name| {
+            let values = parts.headers.get_all(name).iter();
+            values.flat_map(move |value| [&b"header"[..], name.as_str().as_bytes(), value.as_bytes()])
+        });
+        Fingerprint::of_parts(
+            [parts.method.as_str().as_bytes(), uri.path().as_bytes()]
+                .into_iter()
+                .chain(query.into_iter().flatten())
+                .chain(headers)
+                .chain(content),
+        )
     }
 
     /// What counts, for people.
@@ -77,24 +81,6 @@ impl Fingerprinting {
 impl fmt::Debug for Fingerprinting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.described())
-    }
-}
-
-#[derive(Serialize)]
-struct Counted<'a> {
-    method: &'a str,
-    path: &'a str,
-    query: Option<&'a str>,
-    headers: &'a [(&'a str, &'a [u8])],
-    json: Option<serde_json::Value>,
-    bytes: Raw<'a>,
-}
-
-struct Raw<'a>(&'a [u8]);
-
-impl Serialize for Raw<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
     }
 }
 

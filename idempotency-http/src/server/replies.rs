@@ -44,9 +44,9 @@ impl Default for Replies {
 /// Why a run has nothing to record.
 pub(super) enum Unanswered<B: Body, E> {
     /// The handler's response says that it had no effect.
-    Freed(Response<ReplyBody<B>>),
+    Freed(Box<Response<ReplyBody<B>>>),
     /// The handler's response says that nobody knows.
-    Unknown(Response<ReplyBody<B>>),
+    Unknown(Box<Response<ReplyBody<B>>>),
     /// The service failed: nobody knows.
     Service(E),
     /// The handler did not run, or its end is lost.
@@ -83,7 +83,7 @@ impl Replies {
             if attempt.prior().is_some() {
                 head.headers.insert(IDEMPOTENCY_PRIOR, HeaderValue::from_static("unknown"));
             }
-            Response::from_parts(head, body)
+            Box::new(Response::from_parts(head, body))
         };
         let gathered = match finality {
             Finality::Free => return Err(Unanswered::Freed(marked(head, ReplyBody::passed(body)))),

@@ -26,7 +26,7 @@ pub(super) async fn handle<S, Req, Res>(
     mut ready: S,
     shared: Arc<Shared>,
     policy: Arc<Policy>,
-    mut parts: Parts,
+    parts: Parts,
     body: Req,
 ) -> Result<Response<ReplyBody<Res>>, S::Error>
 where
@@ -62,21 +62,22 @@ where
     let headers = policy.answers.kept(&parts.headers);
     let running = {
         let policy = policy.clone();
-        // Spawned, so that a client that hangs up does not leave the handler half-way.
-        settings(&shared.idempotency, &key, &policy).effect_of(Unanswered::effect).spawn(
+        // Boxed, as it is moved often on its way, and the run is one allocation.
+        let mut request = Box::new(Request::from_parts(parts, RequestBody::gathered(body, trailers)));
+        // Detachable, so that a client that hangs up does not leave the handler half-way.
+        settings(&shared.idempotency, &key, &policy).effect_of(Unanswered::effect).detachable(
             move |attempt: Attempt| async move {
-                let method = parts.method.clone();
-                parts.extensions.insert(attempt.clone());
-                let request = Request::from_parts(parts, RequestBody::gathered(body, trailers));
-                let response = ready.call(request).await.map_err(Unanswered::Service)?;
+                let method = request.method().clone();
+                request.extensions_mut().insert(attempt.clone());
+                let response = ready.call(*request).await.map_err(Unanswered::Service)?;
                 policy.replies.take(response, &attempt, &method, &policy.limits).await
             },
         )
     };
     match running.await {
         Ok(outcome) => Ok(told(outcome, &shared.idempotency, &policy, &headers)),
-        Err(Unanswered::Freed(response)) => Ok(marked(response, Status::Freed)),
-        Err(Unanswered::Unknown(response)) => Ok(marked(response, Status::Unknown)),
+        Err(Unanswered::Freed(response)) => Ok(marked(*response, Status::Freed)),
+        Err(Unanswered::Unknown(response)) => Ok(marked(*response, Status::Unknown)),
         Err(Unanswered::Service(error)) => Err(error),
         Err(Unanswered::Idempotency(error)) => {
             Ok(answer(&policy, &problem_of(&shared.idempotency, &error).await, &headers))
@@ -119,10 +120,11 @@ fn told<B: Body>(
     headers: &HeaderMap,
 ) -> Response<ReplyBody<B>> {
     let (Answered { recorded, first }, how) = outcome.into_parts();
-    let Some(mut response) = first else {
+    let Some(first) = first else {
         return replayed(recorded, &how, policy)
             .unwrap_or_else(|| answer(policy, &Problem::new(ProblemKind::AnswerNotKept), headers));
     };
+    let mut response = *first;
     let status = match how {
         How::Unprotected(_) => Status::Unprotected,
         How::Unrecorded(Unrecorded::NotEncodable(_) | Unrecorded::TooLarge { .. }) => Status::NotReplayable,
@@ -137,7 +139,7 @@ fn told<B: Body>(
 }
 
 fn replayed<B: Body>(recorded: Option<Recorded>, how: &How, policy: &Policy) -> Option<Response<ReplyBody<B>>> {
-    let (mut response, trailers): (Response<Bytes>, _) = recorded?.into_response()?;
+    let (mut response, trailers): (Response<Bytes>, _) = recorded?.into_response();
     if let How::Replayed(origin) = how {
         set(&mut response, IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         remains(&mut response, origin.remaining);

@@ -48,8 +48,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    /// A call that is dropped while the request's body is gathered has run nothing. Dropped later, the
-    /// handler goes on.
+    /// A call that is dropped before the handler was first polled, such as while the request's body is
+    /// gathered or another request with its key is waited for, has run nothing. Dropped later, the handler
+    /// goes on in a task.
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         let (parts, body) = request.into_parts();
         let Some(policy) = self.shared.policy(&parts) else {

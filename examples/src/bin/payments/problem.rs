@@ -1,17 +1,16 @@
-//! Errors as the client sees them: problem details (RFC 9457).
+//! The handlers' errors as the client sees them: problem details (RFC 9457), as the layer's own are.
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use idempotency::{Error, KeyError};
+use axum::{Extension, Json};
+use idempotency::http::server::Finality;
 use serde_json::json;
 
 use crate::gateway::GatewayError;
 use crate::orders::OrderError;
-use crate::service::Failure;
 
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -20,27 +19,35 @@ pub(crate) struct Problem {
     kind: &'static str,
     detail: String,
     retry_after: Option<Duration>,
+    /// What the layer makes of it: whether the key is free again.
+    finality: Finality,
 }
 
 impl Problem {
+    /// A problem of which it is sure that no money moved: the key is free at once.
     pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), retry_after: None }
+        Self { status, kind, detail: detail.into(), retry_after: None, finality: Finality::Free }
     }
 
     /// Says when to ask again, with the same key.
     fn retry(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
     }
+
+    /// Says that money may have moved: the next attempt is told so.
+    fn unknown(self) -> Self {
+        Self { finality: Finality::Unknown, ..self }
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, kind, detail, retry_after } = self;
+        let Self { status, kind, detail, retry_after, finality } = self;
         let problem = json!({
             "type": format!("/problems/{kind}"), "title": kind.replace('-', " "),
             "status": status.as_u16(), "detail": detail,
         });
-        let mut response = (status, Json(problem)).into_response();
+        let mut response = (status, Extension(finality), Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = retry_after {
@@ -48,50 +55,6 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
         }
         response
-    }
-}
-
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Idempotency(error) => error.into(),
-            Failure::Provider(error) => error.into(),
-            Failure::Order(error) => error.into(),
-        }
-    }
-}
-
-/// What the IETF's draft on the Idempotency-Key header says, and what it leaves open.
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        match error {
-            // Most are done long before their lease ends: have the client ask sooner.
-            Error::InProgress { retry_after, .. } => {
-                let detail = "a request with this key is being processed; ask again with the same key";
-                Self::new(StatusCode::CONFLICT, "in-progress", detail).retry(retry_after.min(Duration::from_secs(2)))
-            }
-            Error::Mismatch { .. } => {
-                let detail = "this key was used for another request; a new request needs a new key";
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail)
-            }
-            Error::OutcomeUnknown { .. } => {
-                let detail = "nobody knows whether this was carried out; somebody must look before it may run again";
-                Self::new(StatusCode::CONFLICT, "outcome-unknown", detail)
-            }
-            Error::NotReplayable { .. } => {
-                let detail = "this was carried out before, but its answer cannot be shown again; ask for the order";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "answer-not-kept", detail)
-            }
-            Error::Store { source, .. } => {
-                tracing::error!(error = %source, "the idempotency store failed; nothing ran");
-                let detail = "nothing was done; ask again with the same key";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail).retry(Duration::from_secs(1))
-            }
-            other => {
-                tracing::error!(error = %other, "a run failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "ask again with the same key")
-            }
-        }
     }
 }
 
@@ -103,7 +66,7 @@ impl From<GatewayError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "provider-unavailable", detail).retry(Duration::from_secs(1))
             }
             GatewayError::Barred => Self::new(StatusCode::CONFLICT, "overtaken", detail).retry(Duration::from_secs(1)),
-            GatewayError::AnswerLost(_) => Self::new(StatusCode::BAD_GATEWAY, "outcome-unknown", detail),
+            GatewayError::AnswerLost(_) => Self::new(StatusCode::BAD_GATEWAY, "outcome-unknown", detail).unknown(),
         }
     }
 }
@@ -117,13 +80,8 @@ impl From<OrderError> for Problem {
             OrderError::TooMuch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refund-too-large"),
             OrderError::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "database"),
         };
-        Self::new(status, kind, error.to_string())
-    }
-}
-
-impl From<KeyError> for Problem {
-    fn from(error: KeyError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-key", error.to_string())
+        let problem = Self::new(status, kind, error.to_string());
+        if matches!(error, OrderError::Disk(_)) { problem.unknown() } else { problem }
     }
 }
 

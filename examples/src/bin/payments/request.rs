@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -53,17 +53,6 @@ impl NewRefund {
 impl Callback {
     pub(crate) fn check(&self) -> Result<(), Problem> {
         check_id("transaction_id", &self.transaction_id)
-    }
-}
-
-/// The header `Idempotency-Key`: there must be one, and one only.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<&[u8], Problem> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let problem = |kind, detail| Err(Problem::new(StatusCode::BAD_REQUEST, kind, detail));
-    match (keys.next(), keys.next()) {
-        (Some(key), None) => Ok(key.as_bytes()),
-        (None, _) => problem("key-missing", "send a header Idempotency-Key, made anew for each payment"),
-        (Some(_), Some(_)) => problem("bad-key", "there is more than one header Idempotency-Key"),
     }
 }
 

@@ -1,26 +1,30 @@
 //! The payment service: what one would copy.
 //!
-//! Everything that moves money goes through [`Service::once`]. Around it there is only HTTP.
+//! The routes that move money stand behind the layer ([`Service::router`]): their handlers run once a key, and
+//! are told by the [`Attempt`] what to send along and what came before.
 
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use idempotency::{Attempt, Effect, Error, Idempotency, Key, Outcome, RequireError, Requirements};
-use serde::{Deserialize, Serialize};
+use axum::{Extension, Json, Router};
+use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
+use idempotency::{Attempt, Idempotency, RequireError, Requirements};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::gateway::{Answered, Gateway, GatewayError};
 use crate::ledger::{Instruction, Kind};
-use crate::orders::{Opened, Order, OrderError, Orders, Step};
+use crate::orders::{Opened, Order, Orders, Step};
 use crate::problem::Problem;
-use crate::request::{Body, Callback, NewPayment, NewRefund, bad_body, idempotency_key};
+use crate::request::{Body, Callback, NewPayment, NewRefund, bad_body};
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -45,13 +49,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) orders: &'a FilePath,
 }
 
-/// What a request came to; kept with its key, and given again to whoever asks again.
-///
-/// Kept as JSON, not as bincode, the library's default. A bincode value must come back as the very
-/// type it was: an optional field that next month's release adds here would make today's answers
-/// unreadable, and a tagged enum like this one cannot be read from it at all. JSON reads across such
-/// changes, and whoever is on call can read it too.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What a request came to. The layer keeps the response that is made of it, so it may change from one release
+/// to the next.
+#[derive(Debug, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 enum Answer {
     Paid {
@@ -78,37 +78,10 @@ enum Answer {
     },
 }
 
-/// Why a run has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error(transparent)]
-    Idempotency(#[from] Error),
-    #[error(transparent)]
-    Provider(#[from] GatewayError),
-    #[error(transparent)]
-    Order(#[from] OrderError),
-}
-
-impl Failure {
-    /// Which failures surely moved no money: after those, the key is free at once.
-    fn effect(&self) -> Effect {
-        match self {
-            Self::Provider(GatewayError::NothingDone(_) | GatewayError::Barred) => Effect::None,
-            Self::Order(
-                OrderError::NotFound | OrderError::NotPaid | OrderError::Taken | OrderError::TooMuch { .. },
-            ) => Effect::None,
-            Self::Provider(GatewayError::AnswerLost(_)) | Self::Order(OrderError::Disk(_)) | Self::Idempotency(_) => {
-                Effect::Unknown
-            }
-        }
-    }
-}
-
 impl Service {
     pub(crate) async fn start(settings: Settings<'_>) -> Result<Arc<Self>, Box<dyn std::error::Error>> {
         let store = idempotency::connect(settings.store).await?;
         let idempotency = Idempotency::new(store)
-            .with_codec(idempotency::Json)
             .with_lease(settings.lease)?
             // Longer than the provider is waited for, so that a hung run does not keep its key.
             .with_max_run(Duration::from_secs(60))?;
@@ -135,13 +108,24 @@ impl Service {
     }
 
     pub(crate) fn router(self: &Arc<Self>) -> Router {
+        // A JSON body counts by its content: a retry may write its fields in another order.
+        let by_header = Policy::new().with_body_form(BodyForm::Json);
+        // With several merchants, `.with_scope(merchant)` keeps their keys apart.
+        let by_refund = by_header.clone().with_key_from(path_and("/refund_id"));
+        let by_transaction = by_header.clone().with_key_from(path_and("/transaction_id"));
+        let policies = PolicyPage::new(&self.idempotency)
+            .with_policy(["POST /payments"], &by_header)
+            .with_policy(["POST /orders/{order}/refunds"], &by_refund)
+            .with_policy(["POST /callbacks/{provider}"], &by_transaction);
+        let once = |policy| IdempotencyLayer::new(self.idempotency.clone()).with_policy(policy);
         Router::new()
-            .route("/payments", post(create))
-            .route("/callbacks/{provider}", post(callback))
-            .route("/orders/{order}/refunds", post(refund))
+            .route("/payments", post(create).layer(once(by_header)))
+            .route("/orders/{order}/refunds", post(refund).layer(once(by_refund)))
+            .route("/callbacks/{provider}", post(callback).layer(once(by_transaction)))
             .route("/orders/{order}", get(order))
             .route("/health", get(health))
             .with_state(self.clone())
+            .merge(policies.into_router())
     }
 
     /// Waits for the runs whose clients have gone away.
@@ -151,20 +135,15 @@ impl Service {
         }
     }
 
-    /// Moves money once for this key.
-    async fn once(self: &Arc<Self>, key: &Key, step: Step) -> Result<Outcome<Answer>, Failure> {
-        let call = self.idempotency.call(key).attribute("order", &step.order).effect_of(Failure::effect);
-        let (app, to_do) = (self.clone(), step.clone());
-        let run = move |attempt| async move { app.carry_out(&attempt, &to_do).await };
-        // Spawned, so that a client that hangs up does not leave a charge half-way.
-        if self.provider_deduplicates {
-            return call.spawn(run).await;
+    /// Moves money, in a run that no other with its key is beside.
+    async fn carry_out(&self, attempt: &Attempt, step: &Step) -> Result<Answer, Problem> {
+        // A provider that deduplicates on the downstream key is simply asked again.
+        if attempt.prior().is_some()
+            && !self.provider_deduplicates
+            && let Some(answer) = self.look(attempt, step).await?
+        {
+            return Ok(answer);
         }
-        let app = self.clone();
-        call.reconcile(move |attempt| async move { app.look(&attempt, &step).await }).spawn(run).await
-    }
-
-    async fn carry_out(&self, attempt: &Attempt, step: &Step) -> Result<Answer, Failure> {
         let by = Opened { key: attempt.downstream().into(), fence: attempt.fence().get() };
         if let Some(transaction) = self.orders.begin(step, by.clone()).await? {
             tracing::warn!(order = step.order, transaction, "already done, skipping");
@@ -198,7 +177,7 @@ impl Service {
 
     /// Asks a provider that does not deduplicate what became of an attempt before this one. The fence
     /// goes along: the provider bars the earlier attempt with it, which may be on its way still.
-    async fn look(&self, attempt: &Attempt, step: &Step) -> Result<Option<Answer>, Failure> {
+    async fn look(&self, attempt: &Attempt, step: &Step) -> Result<Option<Answer>, Problem> {
         let found = self.gateway.look(attempt.downstream().as_str(), attempt.fence().get()).await?;
         let Some(entry) = found else { return Ok(None) };
         self.orders.done(step, &entry.id).await?;
@@ -207,33 +186,42 @@ impl Service {
 }
 
 type App = State<Arc<Service>>;
+type Run = Extension<Attempt>;
+
+/// The path, which names the order or the provider, and an id from the body: the key of a request that has one
+/// without its client's doing.
+///
+/// Under a key of the order alone, the second of two partial refunds would be answered with the first, and
+/// never paid out.
+fn path_and(id: &'static str) -> impl Fn(&Parts, &Bytes) -> Option<String> + Send + Sync + 'static {
+    let field = json_field(id);
+    move |head, body| Some(format!("{}/{}", head.uri.path(), field(head, body)?))
+}
 
 /// `POST /payments`
-async fn create(State(app): App, headers: HeaderMap, body: Body<NewPayment>) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers)?;
+async fn create(State(app): App, attempt: Run, body: Body<NewPayment>) -> Result<Answer, Problem> {
     let Json(payment) = body?;
     payment.check()?;
-    // With several merchants, `.scope(merchant)` keeps their keys apart.
-    let key = Key::payment("create", key).request(&payment).build()?;
     let NewPayment { order_id: order, amount, currency } = payment;
-    app.once(&key, Step { order, refund: None, amount, currency }).await.map(respond).map_err(Problem::from)
+    app.carry_out(&attempt, &Step { order, refund: None, amount, currency }).await
 }
 
 /// `POST /orders/{order}/refunds`
-///
-/// The refund's own id is part of the key. Under a key of the order alone (`payment:refund:ord_42`),
-/// the second of two partial refunds would be answered with the first, and never paid out.
-async fn refund(State(app): App, Path(order): Path<String>, body: Body<NewRefund>) -> Result<Response, Problem> {
+async fn refund(
+    State(app): App,
+    Path(order): Path<String>,
+    attempt: Run,
+    body: Body<NewRefund>,
+) -> Result<Answer, Problem> {
     let Json(refund) = body?;
     refund.check()?;
     let NewRefund { refund_id, amount } = refund;
-    let key = Key::refund(&order, &refund_id).request(&amount).build()?;
     let currency = app.orders.find(&order).await?.currency;
-    app.once(&key, Step { order, refund: Some(refund_id), amount, currency }).await.map(respond).map_err(Problem::from)
+    app.carry_out(&attempt, &Step { order, refund: Some(refund_id), amount, currency }).await
 }
 
 /// `POST /callbacks/{provider}`
-async fn callback(State(app): App, Path(provider): Path<String>, body: Body<Callback>) -> Result<Response, Problem> {
+async fn callback(State(app): App, body: Body<Callback>) -> Result<Answer, Problem> {
     let Json(callback) = body?;
     callback.check()?;
     let id = callback.transaction_id;
@@ -243,15 +231,9 @@ async fn callback(State(app): App, Path(provider): Path<String>, body: Body<Call
         return Err(bad_body("the provider knows of no such charge"));
     };
     let Instruction { order, key: charged_under, .. } = charge.instruction;
-    let key = Key::callback(provider, &id).request(&order).build()?;
-    let orders = app.orders.clone();
-    let outcome =
-        app.idempotency.call(&key).attribute("order", &order).effect_of(Failure::effect).spawn(|_| async move {
-            // The database's own check, for the callback that comes again when its key is forgotten.
-            orders.confirm(&order, &id, &charged_under).await?;
-            Ok::<_, Failure>(Answer::Confirmed { order_id: order, transaction_id: id })
-        });
-    outcome.await.map(respond).map_err(Problem::from)
+    // The database's own check, for the callback that comes again when its key is forgotten.
+    app.orders.confirm(&order, &id, &charged_under).await?;
+    Ok(Answer::Confirmed { order_id: order, transaction_id: id })
 }
 
 async fn order(State(app): App, Path(order): Path<String>) -> Result<Json<Order>, Problem> {
@@ -267,18 +249,10 @@ async fn health(State(app): App) -> Json<Value> {
     }))
 }
 
-fn respond(outcome: Outcome<Answer>) -> Response {
-    let replayed = outcome.is_replay();
-    if let Some(origin) = outcome.origin() {
-        tracing::info!(order = origin.attributes.get("order"), attempt = origin.attempt, "answered as before");
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        (self.status(), Json(self)).into_response()
     }
-    // An answer whose recording failed is told all the same: the money moved. The library logs it.
-    let answer = outcome.into_inner();
-    let mut response = (answer.status(), Json(answer)).into_response();
-    if replayed {
-        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
-    response
 }
 
 impl Answer {

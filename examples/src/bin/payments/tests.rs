@@ -103,9 +103,36 @@ async fn bad_requests_are_refused_and_nothing_is_charged() {
     assert_problem(&reply, 422, "bad-body");
     let unknown = http::post(world.service, "/callbacks/acme", &json!({ "transaction_id": "ch_0" }));
     assert_problem(&unknown.send().await.unwrap(), 400, "bad-body");
+    for (path, id) in [("/orders/o/refunds", "refund_id"), ("/callbacks/acme", "transaction_id")] {
+        let body = json!({ "amount": 1, "an id other than": id });
+        assert_problem(&http::post(world.service, path, &body).send().await.unwrap(), 400, "key-missing");
+    }
     assert_problem(&world.order("o").await, 404, "order-not-found");
     assert!(world.ledger().is_empty());
     assert_eq!(world.pay("k", "o", 1).await.status, 201, "the key is as good as new");
+}
+
+#[tokio::test]
+async fn a_refused_client_finds_what_holds_for_keys() {
+    let world = World::start(true).await;
+    let refused = world.payment("o", 1).send().await.unwrap();
+    let link = refused.header("link").unwrap();
+    let page = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"describedby\"")).unwrap();
+    let page = http::get(world.service, page).header("accept", "application/json").send().await.unwrap();
+    let page: Value = page.json().unwrap();
+    let routes: Vec<&Value> = page["policies"].as_array().unwrap().iter().map(|policy| &policy["routes"][0]).collect();
+    assert_eq!(routes, ["POST /payments", "POST /orders/{order}/refunds", "POST /callbacks/{provider}"]);
+}
+
+#[tokio::test]
+async fn the_same_json_in_another_order_is_the_same_payment() {
+    let world = World::start(true).await;
+    let first = world.pay("k", "o", 10).await;
+    let turned = json!({ "currency": "EUR", "amount": 10, "order_id": "o" });
+    let again =
+        http::post(world.service, "/payments", &turned).header("idempotency-key", "\"k\"").send().await.unwrap();
+    assert_eq!((again.status.as_u16(), is_replay(&again)), (201, true));
+    assert_eq!(first.body, again.body);
 }
 
 #[tokio::test]
