@@ -6,6 +6,7 @@
 
 mod http;
 #[path = "../../src/measure.rs"]
+#[allow(dead_code, reason = "shared with the benchmarks of the workspace")]
 mod measure;
 #[path = "../../src/served.rs"]
 mod served;
