@@ -139,7 +139,9 @@ fn unknown_option(scheme: &'static str, name: &str, known: &'static str) -> Conn
 #[non_exhaustive]
 pub enum ConnectError {
     /// There is no scheme.
-    #[error("the store's URL has no scheme; write `memory:`, `sled:./folder` or `redis://host`")]
+    #[error(
+        "the store's URL has no scheme; write `memory:`, `sled:./folder`, `redis://host` or `postgres://host/database`"
+    )]
     NoScheme,
     /// There is no such scheme.
     #[error("there is no store `{scheme}:`; there are {}", known())]

@@ -4,6 +4,7 @@
 //! own: that costs as much as a small statement does. A few connections that are used again at once are
 //! therefore not given back each time.
 
+use std::io;
 use std::mem::take;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -44,7 +45,8 @@ impl AtHand {
             None => {
                 let _waits = self.wait();
                 self.give_back();
-                tokio::time::timeout(most, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?
+                let connection = tokio::time::timeout(most, self.pool.acquire()).await;
+                connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unreached)?
             }
         };
         Ok(Lent { connection, since: Instant::now() })
@@ -82,6 +84,14 @@ impl Drop for AtHand {
                 drop(lent.connection.detach());
             }
         }
+    }
+}
+
+/// While a connection is made, nothing was asked of the server yet: where that fails, it was not reached.
+fn unreached(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Io(why) => sqlx::Error::Io(io::Error::new(io::ErrorKind::ConnectionRefused, why)),
+        other => other,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Statements that carry many calls.
 
+use std::fmt;
 use std::time::Duration;
 
 use idempotency_core::{Claim, Completion, Fence, Lock, StoreError, StoreErrorKind, Timestamp};
@@ -11,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::at_hand::{AtHand, Lent};
-use crate::error::{Operation, broke, is_about_a_row, lost_a_race, told};
+use crate::error::{Operation, broke, is_about_a_row, lost_a_race, told_of};
 use crate::lane::{Call, Carrier, Refused};
 use crate::row::{self, Name, Stored, attributes_text, from_i64, micros, policy_number, to_i64, value_of};
 use crate::sql::Sql;
@@ -27,7 +28,6 @@ const TOGETHER: u32 = 3;
 pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 
 /// The server, and what is said to it.
-#[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) pool: PgPool,
     /// What operations get: as the server sets connections up, not as the store's own statements need them.
@@ -39,7 +39,23 @@ pub(crate) struct Pool {
     pub(crate) persistent: bool,
 }
 
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the statements, which are long, nor the driver's pools, which say how they are reached.
+        f.debug_struct("Pool").field("place", &self.place()).field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
 impl Pool {
+    /// The server's host and port, or its socket.
+    pub(crate) fn place(&self) -> String {
+        let server = self.pool.connect_options();
+        match server.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", server.get_host(), server.get_port()),
+        }
+    }
+
     pub(crate) fn query(&self, sql: &SqlStr) -> Statement {
         sqlx::query(sql.clone()).persistent(self.persistent)
     }
@@ -113,7 +129,7 @@ impl Pool {
             // Not so late that the last try would be cut off, of which nobody knows what it did.
             if !lost || tries >= times || Instant::now() + self.limit / 4 >= deadline {
                 let alone = lost || is_about_a_row(&failed);
-                return Err(Refused { error: told(operation, failed), alone });
+                return Err(Refused { error: told_of(operation, failed, &self.place()), alone });
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -122,7 +138,7 @@ impl Pool {
 
     async fn once(&self, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
         // A clear error, while there is time left to give it.
-        let lent = self.at_hand.lend(self.limit - self.limit / 8).await?;
+        let lent = self.at_hand.lend(for_a_connection(self.limit)).await?;
         let mut given = Given { lent: Some(lent), in_transaction: !self.persistent, runtime: Handle::current() };
         let connection = given.lent.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         let rows = if self.persistent {
@@ -143,7 +159,7 @@ impl Pool {
     pub(crate) async fn why_not(&self, error: StoreError) -> StoreError {
         let server = self.pool.connect_options();
         match tokio::time::timeout(self.limit / 8, server.connect()).await {
-            Ok(Err(why)) => told(error.operation(), why),
+            Ok(Err(why)) => told_of(error.operation(), why, &self.place()),
             Ok(Ok(_)) | Err(_) => error,
         }
     }
@@ -168,6 +184,12 @@ impl Drop for Given {
             drop(lent);
         }
     }
+}
+
+/// How long to wait for a connection: a caller who tries three times within a little more than the limit, as
+/// a handle does, is then told that there was none, and not that no answer came.
+pub(crate) fn for_a_connection(limit: Duration) -> Duration {
+    limit * 3 / 8
 }
 
 const ACQUIRE: &str = "acquire_lock";

@@ -15,6 +15,30 @@ pub const DEFAULT_LIMIT: Duration = Duration::from_secs(4);
 /// How many connections the store's own pool has at the most, unless told otherwise.
 pub const DEFAULT_CONNECTIONS: u32 = 10;
 
+/// The options of a URL that are this store's.
+const OPTIONS: [&str; 6] = ["schema", "table", "limit", "connections", "migrate", "pooler"];
+/// Those that the driver knows (sqlx 0.9, `postgres/src/options/parse.rs`).
+const DRIVERS_OPTIONS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
 /// What the schema and the table are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -101,8 +125,10 @@ impl PostgresStoreConfig {
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             match name {
-                "schema" | "table" | "limit" | "connections" | "migrate" | "pooler" => ours.push((name, value)),
-                _ => drivers.push(option),
+                _ if OPTIONS.contains(&name) => ours.push((name, value)),
+                _ if DRIVERS_OPTIONS.contains(&name) || name.starts_with("options[") => drivers.push(option),
+                // The driver would pass over it, and what was meant would not hold.
+                _ => return Err(no_such_option(name)),
             }
         }
         let url = if drivers.is_empty() { place.to_owned() } else { format!("{place}?{}", drivers.join("&")) };
@@ -180,6 +206,11 @@ impl PostgresStoreConfig {
     pub fn behind_transaction_pooler(self) -> Self {
         Self { behind_pooler: true, ..self }
     }
+}
+
+fn no_such_option(name: &str) -> StoreError {
+    let (ours, drivers) = (OPTIONS.join("`, `"), DRIVERS_OPTIONS.join("`, `"));
+    misconfigured(format!("a Postgres URL has no option `{name}`; it has `{ours}`, and the driver's `{drivers}`"))
 }
 
 impl fmt::Debug for PostgresStoreConfig {

@@ -59,19 +59,29 @@ fn code(error: &sqlx::Error) -> Option<String> {
 }
 
 pub(crate) fn told(operation: &'static str, error: sqlx::Error) -> StoreError {
+    told_of(operation, error, "")
+}
+
+/// The same, with the place of the server, if that is known.
+pub(crate) fn told_of(operation: &'static str, error: sqlx::Error, place: &str) -> StoreError {
+    let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
     let (kind, message) = match &error {
         sqlx::Error::Database(database) => by_code(database.try_downcast_ref::<PgDatabaseError>()),
         sqlx::Error::PoolTimedOut => {
-            (StoreErrorKind::Unavailable, "no connection was free, or could be made, within the time limit".to_owned())
+            let message = "no connection was free, or could be made, within the time limit";
+            (StoreErrorKind::Unavailable, message.to_owned())
         }
         sqlx::Error::PoolClosed => (StoreErrorKind::Closed, "the pool is closed".to_owned()),
         sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
-            (StoreErrorKind::Unavailable, "the server cannot be reached".to_owned())
+            (StoreErrorKind::Unavailable, format!("the server{place} cannot be reached"))
         }
         sqlx::Error::Configuration(_) => {
             (StoreErrorKind::Misconfigured, "the connection is not set up as it must be".to_owned())
         }
-        sqlx::Error::Tls(_) => (StoreErrorKind::Misconfigured, "no encrypted connection could be made".to_owned()),
+        sqlx::Error::Tls(_) => {
+            let advice = if cfg!(feature = "tls") { "" } else { ": turn on the feature `tls` (`postgres-tls`)" };
+            (StoreErrorKind::Misconfigured, format!("no encrypted connection could be made{advice}"))
+        }
         _ => (StoreErrorKind::InDoubt, "the connection broke before an answer came".to_owned()),
     };
     StoreError::new(kind, operation).with_message(format!("Postgres: {message}")).with_source(error)
@@ -96,6 +106,12 @@ fn by_code(error: Option<&PgDatabaseError>) -> (StoreErrorKind, String) {
         "53200" => (Full, "it is out of memory"),
         "53300" => (Unavailable, "it has no connection left: raise max_connections, or use fewer"),
         "57P01" | "57P02" | "57P05" => (InDoubt, "the connection was ended"),
+        "25P02" => (
+            Internal,
+            "a statement in the transaction failed earlier, and its error was passed over: return it from the operation, \
+             or try the statement in a savepoint",
+        ),
+        "25P03" => (Unavailable, "the server ended the transaction, which was idle for too long"),
         "57P03" => (Unavailable, "it is shutting down or starting"),
         "57014" => (InDoubt, "the statement took too long and was ended"),
         "40001" | "40P01" | "55P03" => (Unavailable, "the statement lost against another one"),

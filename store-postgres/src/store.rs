@@ -14,7 +14,7 @@ use sqlx::{PgPool, Row};
 use tokio::time::Instant;
 
 use crate::at_hand::AtHand;
-use crate::carry::{Acquiring, Completing, Found, Pool};
+use crate::carry::{Acquiring, Completing, Found, Pool, for_a_connection};
 use crate::config::{Place, PostgresStoreConfig};
 use crate::error::Operation;
 use crate::lane::Lane;
@@ -116,7 +116,7 @@ fn pool_of(mut server: PgConnectOptions, config: &PostgresStoreConfig) -> PgPool
     }
     PgPoolOptions::new()
         .max_connections(config.connections)
-        .acquire_timeout(config.limit - config.limit / 8)
+        .acquire_timeout(for_a_connection(config.limit))
         // It would cost each call a round trip; a broken connection is found out by the call itself.
         .test_before_acquire(false)
         .connect_lazy_with(server)

@@ -325,8 +325,15 @@ impl TransactionStore {
         match self.write(&mut transaction, key, number, before, &record, now).await {
             Ok(true) => {}
             Ok(false) => {
-                let why = "the key was changed by others meanwhile, or the transaction is not the one that was begun";
-                *phase = Phase::Over(End::RolledBack(Some((StoreErrorKind::Unavailable, why.into()))));
+                let begun = sqlx::query_scalar::<_, bool>("SELECT txid_current() = $1").persistent(false).bind(number);
+                let (kind, why) = if let Ok(false) = begun.fetch_one(&mut *transaction).await {
+                    let why = "the operation ended the transaction itself: what it wrote before may be there, without a \
+                               record; it must neither commit nor roll back";
+                    (StoreErrorKind::InDoubt, why)
+                } else {
+                    (StoreErrorKind::Unavailable, "the key was changed by others meanwhile")
+                };
+                *phase = Phase::Over(End::RolledBack(Some((kind, why.into()))));
                 return Ok(Held::Lost);
             }
             Err(error) => {
