@@ -67,13 +67,13 @@ fn a_call_is_dropped_outside_of_its_runtime() {
     let open = PostgresStore::open(PostgresStoreConfig::from_url(&url).unwrap());
     let store = runtime.block_on(open).unwrap();
     let key = key("1");
-    for _ in 0..3 {
+    let mut begun = 0;
+    for _ in 0..20 {
         let mut get = pin!(store.get(&key));
-        runtime.block_on(poll_fn(|context| {
-            assert!(get.as_mut().poll(context).is_pending());
-            Poll::Ready(())
-        }));
+        // Now and then the answer is there at once.
+        begun += runtime.block_on(poll_fn(|context| Poll::Ready(u32::from(get.as_mut().poll(context).is_pending()))));
     }
+    assert!(begun > 0, "every answer was there at once");
     runtime.block_on(async { ends(&store, &key).await });
 }
 
