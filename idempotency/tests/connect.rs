@@ -8,7 +8,10 @@ async fn refusal(url: &str) -> String {
 
 #[tokio::test]
 async fn a_url_that_makes_no_sense_says_what_would() {
-    assert_eq!(refusal("").await, "the store's URL has no scheme; write `memory:`, `sled:./folder`, `redis://host` or `postgres://host/database`");
+    assert_eq!(
+        refusal("").await,
+        "the store's URL has no scheme; write `memory:`, `sled:./folder`, `redis://host` or `postgres://host/database`"
+    );
     assert_eq!(
         refusal("./folder").await,
         "the store's URL has no scheme; write `memory:`, `sled:./folder`, `redis://host` or `postgres://host/database`"
