@@ -23,6 +23,7 @@ mod seed;
 pub mod conformance;
 pub mod faults;
 pub mod history;
+pub mod load;
 pub mod model;
 pub mod picture;
 pub mod processes;

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // in what the tests share, too
 
 mod late;
-mod load;
 mod neighbours;
 mod outages;
 mod refused;

@@ -5,13 +5,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use idempotency_store_postgres::PostgresStoreConfig;
 use idempotency_store_postgres::sqlx::{self, Connection, PgConnection};
+use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency_testkit::load::Load;
 use idempotency_testkit::proxy::{Direction, Proxy};
 use idempotency_testkit::servers::{PgBouncer, Postgres, PostgresServer};
 
-use crate::load::Load;
-use crate::support::{config, runtime, until};
+use crate::support::{SURELY, config, runtime, until};
 
 /// Short, so that calls meet it within a fault.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -33,14 +33,21 @@ fn answers(server: &PostgresServer) -> Instant {
     Instant::now()
 }
 
-fn through_proxy(server: &PostgresServer, limit: Duration) -> (Proxy, Load) {
+/// Callers of a store with this limit, well under way.
+fn load(config: PostgresStoreConfig, limit: Duration) -> Load<PostgresStore> {
+    let runtime = runtime();
+    let store = runtime.block_on(PostgresStore::open(config.with_limit(limit))).unwrap();
+    Load::start(runtime, store, limit, SURELY)
+}
+
+fn through_proxy(server: &PostgresServer, limit: Duration) -> (Proxy, Load<PostgresStore>) {
     let proxy = Proxy::start(server.address()).unwrap();
-    let load = Load::start(config(&server.url_through(&proxy)), limit);
+    let load = load(config(&server.url_through(&proxy)), limit);
     (proxy, load)
 }
 
 fn goes_away(how: &str, server: &PostgresServer, mut end: impl FnMut(&PostgresServer)) {
-    let load = Load::start(config(&server.url()), LIMIT);
+    let load = load(config(&server.url()), LIMIT);
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
         end(server);
@@ -66,7 +73,7 @@ fn a_server_that_is_shut_down_at_once() {
 #[test]
 fn a_server_that_stops_for_a_while() {
     let server = server();
-    let load = Load::start(config(&server.url()), LIMIT);
+    let load = load(config(&server.url()), LIMIT);
     server.pause().unwrap();
     thread::sleep(LONG);
     assert!(load.passing() >= 16, "the callers did not notice");
@@ -78,7 +85,7 @@ fn a_server_that_stops_for_a_while() {
 #[test]
 fn backends_that_are_ended_at_random() {
     let server = server();
-    let load = Load::start(named(&server), LIMIT);
+    let load = load(named(&server), LIMIT);
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let some = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
@@ -94,7 +101,7 @@ fn backends_that_are_ended_at_random() {
 #[test]
 fn a_server_whose_connections_all_are_taken_by_others() {
     let server = Postgres::new().own().with_setting("max_connections", "20").start().unwrap();
-    let load = Load::start(named(&server), LIMIT);
+    let load = load(named(&server), LIMIT);
     let others = runtime();
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
@@ -175,7 +182,7 @@ fn a_way_that_takes_long() {
 fn a_pooler_that_is_killed_and_started_again_before_a_server_that_is() {
     let server = server();
     let pooler = PgBouncer::start(&server).unwrap();
-    let load = Load::start(config(&pooler.url(&server.url())).behind_transaction_pooler(), LIMIT);
+    let load = load(config(&pooler.url(&server.url())).behind_transaction_pooler(), LIMIT);
     let mut slowest = Duration::ZERO;
     for round in 0..4 {
         let before = load.passing();

@@ -9,7 +9,6 @@ mod full;
 mod guarantees;
 mod limits;
 mod listing;
-mod load;
 mod outages;
 mod refused;
 mod rights;

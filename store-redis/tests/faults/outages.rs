@@ -5,11 +5,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use idempotency_store_redis::{RedisStore, RedisStoreConfig};
+use idempotency_testkit::load::Load;
 use idempotency_testkit::proxy::{Direction, Proxy};
 use idempotency_testkit::servers::RedisServer;
 
-use crate::load::Load;
-use crate::support::{config, durable, until};
+use crate::support::{config, durable, runtime, until};
 
 /// Short, so that calls meet it within a fault.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -22,16 +23,23 @@ fn answers(server: &RedisServer) -> Instant {
     Instant::now()
 }
 
-fn through_proxy(server: &RedisServer, limit: Duration) -> (Proxy, Load) {
+/// Callers of a store with this limit, well under way.
+fn load(config: RedisStoreConfig, limit: Duration) -> Load<RedisStore> {
+    let runtime = runtime();
+    let store = runtime.block_on(RedisStore::open(config.with_limit(limit))).unwrap();
+    Load::start(runtime, store, limit, Duration::from_secs(30))
+}
+
+fn through_proxy(server: &RedisServer, limit: Duration) -> (Proxy, Load<RedisStore>) {
     let proxy = Proxy::start(server.address()).unwrap();
-    let load = Load::start(config(&server.url_through(&proxy)), limit);
+    let load = load(config(&server.url_through(&proxy)), limit);
     (proxy, load)
 }
 
 #[test]
 fn a_server_that_is_killed_and_started_again() {
     let server = durable();
-    let load = Load::start(config(&server.url()), LIMIT);
+    let load = load(config(&server.url()), LIMIT);
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
         server.kill().unwrap();
@@ -47,7 +55,7 @@ fn a_server_that_is_killed_and_started_again() {
 #[test]
 fn a_server_that_stops_for_a_while() {
     let server = durable();
-    let load = Load::start(config(&server.url()), LIMIT);
+    let load = load(config(&server.url()), LIMIT);
     server.pause().unwrap();
     thread::sleep(LONG);
     assert!(load.passing() >= 16, "the callers did not notice");
@@ -59,7 +67,7 @@ fn a_server_that_stops_for_a_while() {
 #[test]
 fn a_server_that_closes_all_connections() {
     let server = durable();
-    let load = Load::start(config(&server.url()), LIMIT);
+    let load = load(config(&server.url()), LIMIT);
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         server.command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
@@ -73,7 +81,7 @@ fn a_server_that_closes_all_connections() {
 #[test]
 fn a_server_that_answers_nobody_for_a_while() {
     let server = durable();
-    let load = Load::start(config(&server.url()), LIMIT / 2);
+    let load = load(config(&server.url()), LIMIT / 2);
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
         server.command(&["CLIENT", "PAUSE", "500", "ALL"]).unwrap();
@@ -87,7 +95,7 @@ fn a_server_that_answers_nobody_for_a_while() {
 #[test]
 fn a_server_that_forgets_the_scripts_again_and_again() {
     let server = durable();
-    let load = Load::start(config(&server.url()), LONG);
+    let load = load(config(&server.url()), LONG);
     for _ in 0..100 {
         server.command(&["SCRIPT", "FLUSH"]).unwrap();
         load.go_on(8);
