@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use idempotency_examples::serve::End;
 use lexopt::{Arg, Parser, ValueExt};
 
 pub(crate) const USAGE: &str = "\
@@ -12,8 +13,8 @@ payments service    the service alone; needs --provider
 payments provider   the provider alone; needs --ledger
 
   --story             end after the story; exit status 0 only if every act went right
-  --store URL         where keys are kept: sled:./folder (default, in --folder), redis://host or memory:
-                      (or the environment variable IDEMPOTENCY_STORE)
+  --store URL         where keys are kept: sled:./folder (default, in --folder), redis://host,
+                      postgres://host/database or memory: (or the environment variable IDEMPOTENCY_STORE)
   --folder DIR        where all else is kept (default: a new one, removed in the end)
   --port N            the port of the service, or of the provider alone (default: any free one)
   --lease TIME        how long a key stays locked when its process dies (3s in the story, else 30s)
@@ -49,8 +50,7 @@ pub(crate) struct ServiceOptions {
     pub(crate) lease: Duration,
     pub(crate) provider: SocketAddr,
     pub(crate) deduplicates: bool,
-    /// Whether to end when standard input does.
-    pub(crate) child: bool,
+    pub(crate) end: End,
 }
 
 #[derive(Debug)]
@@ -58,13 +58,12 @@ pub(crate) struct ProviderOptions {
     pub(crate) ledger: PathBuf,
     pub(crate) port: u16,
     pub(crate) deduplicates: bool,
-    /// Whether to end when standard input does.
-    pub(crate) child: bool,
+    pub(crate) end: End,
 }
 
 pub(crate) fn parse() -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_env();
-    let (mut mode, mut only, mut deduplicates, mut child) = (None, false, true, false);
+    let (mut mode, mut only, mut deduplicates, mut end) = (None, false, true, End::Interrupt);
     let (mut folder, mut port, mut lease, mut provider, mut ledger) = (None, 0, None, None, None);
     let mut store = std::env::var("IDEMPOTENCY_STORE").ok().filter(|store| !store.is_empty());
     while let Some(arg) = parser.next()? {
@@ -78,7 +77,7 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             Arg::Long("provider") => provider = Some(parser.value()?.parse()?),
             Arg::Long("ledger") => ledger = Some(PathBuf::from(parser.value()?)),
             Arg::Long("no-dedup") => deduplicates = false,
-            Arg::Long("child") => child = true,
+            Arg::Long("child") => end = End::Parent,
             Arg::Value(value) if mode.is_none() => mode = Some(value.string()?),
             other => return Err(other.unexpected()),
         }
@@ -92,11 +91,11 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             let provider = provider.ok_or("`payments service` needs --provider ADDR")?;
             let folder = folder.unwrap_or_else(|| PathBuf::from("payments-data"));
             let lease = lease.unwrap_or(Duration::from_secs(30));
-            Ok(Command::Service(ServiceOptions { store, folder, port, lease, provider, deduplicates, child }))
+            Ok(Command::Service(ServiceOptions { store, folder, port, lease, provider, deduplicates, end }))
         }
         Some("provider") => {
             let ledger = ledger.ok_or("`payments provider` needs --ledger FILE")?;
-            Ok(Command::Provider(ProviderOptions { ledger, port, deduplicates, child }))
+            Ok(Command::Provider(ProviderOptions { ledger, port, deduplicates, end }))
         }
         Some(other) => Err(format!("there is no `payments {other}`").into()),
     }

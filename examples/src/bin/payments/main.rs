@@ -3,14 +3,7 @@
 //! `cargo run --bin payments` tells the story and goes on serving; see `examples/README.md`.
 
 mod cli;
-mod gateway;
-mod http;
-mod journal;
-mod ledger;
 mod orders;
-mod problem;
-mod process;
-mod provider;
 mod request;
 mod serve;
 mod service;

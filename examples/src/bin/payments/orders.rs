@@ -8,9 +8,11 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, JournalError};
+use idempotency_examples::journal::{Journal, JournalError};
+use idempotency_examples::problem::Problem;
 
 /// An order, as `GET /orders/{order}` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -257,4 +259,18 @@ pub(crate) enum OrderError {
     TooMuch { left: u64 },
     #[error("the orders cannot be written: {0}")]
     Disk(#[from] io::Error),
+}
+
+impl From<OrderError> for Problem {
+    fn from(error: OrderError) -> Self {
+        let (status, kind) = match error {
+            OrderError::NotFound => (StatusCode::NOT_FOUND, "order-not-found"),
+            OrderError::NotPaid => (StatusCode::CONFLICT, "order-not-paid"),
+            OrderError::Taken => (StatusCode::CONFLICT, "order-taken"),
+            OrderError::TooMuch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refund-too-large"),
+            OrderError::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "database"),
+        };
+        let problem = Self::new(status, kind, error.to_string());
+        if matches!(error, OrderError::Disk(_)) { problem.unknown() } else { problem }
+    }
 }

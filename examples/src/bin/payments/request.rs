@@ -5,7 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::Problem;
+use idempotency_examples::problem::Problem;
 
 /// A body, or why it is none: the service answers that as a problem, too.
 pub(crate) type Body<T> = Result<Json<T>, JsonRejection>;

@@ -17,14 +17,15 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
 use idempotency::{Attempt, Idempotency, RequireError, Requirements};
+use idempotency_examples::Failure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::gateway::{Answered, Gateway, GatewayError};
-use crate::ledger::{Instruction, Kind};
 use crate::orders::{Opened, Order, Orders, Step};
-use crate::problem::Problem;
 use crate::request::{Body, Callback, NewPayment, NewRefund, bad_body};
+use idempotency_examples::problem::Problem;
+use idempotency_examples::provider::gateway::{Answered, Gateway, GatewayError};
+use idempotency_examples::provider::ledger::{Instruction, Kind};
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -79,7 +80,7 @@ enum Answer {
 }
 
 impl Service {
-    pub(crate) async fn start(settings: Settings<'_>) -> Result<Arc<Self>, Box<dyn std::error::Error>> {
+    pub(crate) async fn start(settings: Settings<'_>) -> Result<Arc<Self>, Failure> {
         let store = idempotency::connect(settings.store).await?;
         let idempotency = Idempotency::new(store)
             .with_lease(settings.lease)?
@@ -128,11 +129,8 @@ impl Service {
             .merge(policies.into_router())
     }
 
-    /// Waits for the runs whose clients have gone away.
-    pub(crate) async fn drain(&self, limit: Duration) {
-        if let Err(error) = self.idempotency.drain(limit).await {
-            tracing::warn!(%error, "ended before all was done");
-        }
+    pub(crate) const fn idempotency(&self) -> &Idempotency {
+        &self.idempotency
     }
 
     /// Moves money, in a run that no other with its key is beside.

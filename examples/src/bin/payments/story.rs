@@ -5,30 +5,29 @@ mod check;
 mod print;
 mod round;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::StoryOptions;
-use crate::serve::make_folder;
+use idempotency_examples::Failure;
+use idempotency_examples::serve::Folder;
 
 use act::Act;
 use print::{Page, Told};
 use round::Round;
 
-type Failure = Box<dyn std::error::Error>;
-
 /// Tells the story, and goes on serving unless it is to end; whether every act went right.
 pub(crate) async fn tell(options: StoryOptions) -> Result<bool, Failure> {
-    let folder = Folder::make(options.folder.as_deref())?;
+    let folder = Folder::make(options.folder.as_deref(), "payments")?;
     let page = Page::new();
     let (last, totals) = tokio::select! {
-        told = play(&options, &folder.path, page) => told?,
+        told = play(&options, folder.path(), page) => told?,
         // The children end as they are dropped.
         _ = tokio::signal::ctrl_c() => return Err("interrupted before the end of the story".into()),
     };
     let all_right = totals.wrong == 0;
     page.closing(&totals);
     if !all_right {
-        page.where_to_look(&folder.path);
+        page.where_to_look(folder.path());
     }
     if !options.only {
         page.curl_lines(&last);
@@ -120,34 +119,4 @@ async fn play_round(round: &mut Round, page: Page, totals: &mut Totals) -> Resul
         page.end(&Told::Wrong(wrong), before);
     }
     Ok(())
-}
-
-/// The folder that all of a story's files are in.
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    removed: bool,
-}
-
-impl Folder {
-    fn make(wanted: Option<&Path>) -> Result<Self, Failure> {
-        let own = || std::env::temp_dir().join(format!("payments-{}", round::new_id()));
-        let path = wanted.map_or_else(own, Path::to_owned);
-        make_folder(&path)?;
-        // The children are given it as an argument, and the reader a path to copy.
-        let path = path.canonicalize()?;
-        Ok(Self { path, removed: wanted.is_none() })
-    }
-
-    fn keep(mut self) {
-        self.removed = false;
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.removed {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::http::{self, Reply};
-use crate::journal;
-use crate::ledger::{CARD_LIMIT, Entry, Instruction, Kind, Ledger, Verdict};
-use crate::provider::{self, Seen};
 use crate::service::{Service, Settings};
+use idempotency_examples::client::{self, Reply};
+use idempotency_examples::journal;
+use idempotency_examples::provider::ledger::{CARD_LIMIT, Entry, Instruction, Kind, Ledger, Verdict};
+use idempotency_examples::provider::server::{self, Seen};
+use idempotency_examples::serve;
 
 /// A service on a memory store and its provider, in this process but over real HTTP.
 struct World {
@@ -24,9 +25,9 @@ impl World {
     async fn start(deduplicates: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&folder.path().join("ledger.jsonl"), deduplicates).unwrap();
-        let listener = http::listen(0).await.unwrap();
+        let listener = serve::listen(0).await.unwrap();
         let provider = listener.local_addr().unwrap();
-        tokio::spawn(provider::serve(listener, provider::router(ledger)));
+        tokio::spawn(server::serve(listener, server::router(ledger)));
         let orders = folder.path().join("orders.jsonl");
         let settings = Settings {
             store: "memory:",
@@ -36,14 +37,14 @@ impl World {
             orders: &orders,
         };
         let router = Service::start(settings).await.unwrap().router();
-        let listener = http::listen(0).await.unwrap();
+        let listener = serve::listen(0).await.unwrap();
         let service = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { service, provider, folder }
     }
 
-    fn payment(&self, order: &str, amount: u64) -> http::Ask {
-        http::post(self.service, "/payments", &json!({ "order_id": order, "amount": amount, "currency": "EUR" }))
+    fn payment(&self, order: &str, amount: u64) -> client::Ask {
+        client::post(self.service, "/payments", &json!({ "order_id": order, "amount": amount, "currency": "EUR" }))
     }
 
     async fn pay(&self, key: &str, order: &str, amount: u64) -> Reply {
@@ -52,20 +53,20 @@ impl World {
 
     async fn refund(&self, order: &str, refund: &str, amount: u64) -> Reply {
         let body = json!({ "refund_id": refund, "amount": amount });
-        http::post(self.service, &format!("/orders/{order}/refunds"), &body).send().await.unwrap()
+        client::post(self.service, &format!("/orders/{order}/refunds"), &body).send().await.unwrap()
     }
 
     async fn order(&self, order: &str) -> Reply {
-        http::get(self.service, &format!("/orders/{order}")).send().await.unwrap()
+        client::get(self.service, &format!("/orders/{order}")).send().await.unwrap()
     }
 
     async fn tell_provider(&self, what: &str) {
-        let reply = http::post(self.provider, what, &json!(null)).send().await.unwrap();
+        let reply = client::post(self.provider, what, &json!(null)).send().await.unwrap();
         assert_eq!(reply.status, 204);
     }
 
     async fn until_held(&self) {
-        while http::get(self.provider, "/seen").send().await.unwrap().json::<Seen>().unwrap().held == 0 {
+        while client::get(self.provider, "/seen").send().await.unwrap().json::<Seen>().unwrap().held == 0 {
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -99,13 +100,13 @@ async fn bad_requests_are_refused_and_nothing_is_charged() {
     assert_problem(&world.pay("k", "o", 0).await, 400, "bad-body");
     assert_problem(&world.pay("k", "no good", 1).await, 400, "bad-body");
     let strange = json!({ "order_id": "o", "amount": 1, "currency": "EUR", "tip": 5 });
-    let reply = http::post(world.service, "/payments", &strange).header("idempotency-key", "k").send().await.unwrap();
+    let reply = client::post(world.service, "/payments", &strange).header("idempotency-key", "k").send().await.unwrap();
     assert_problem(&reply, 422, "bad-body");
-    let unknown = http::post(world.service, "/callbacks/acme", &json!({ "transaction_id": "ch_0" }));
+    let unknown = client::post(world.service, "/callbacks/acme", &json!({ "transaction_id": "ch_0" }));
     assert_problem(&unknown.send().await.unwrap(), 400, "bad-body");
     for (path, id) in [("/orders/o/refunds", "refund_id"), ("/callbacks/acme", "transaction_id")] {
         let body = json!({ "amount": 1, "an id other than": id });
-        assert_problem(&http::post(world.service, path, &body).send().await.unwrap(), 400, "key-missing");
+        assert_problem(&client::post(world.service, path, &body).send().await.unwrap(), 400, "key-missing");
     }
     assert_problem(&world.order("o").await, 404, "order-not-found");
     assert!(world.ledger().is_empty());
@@ -118,7 +119,7 @@ async fn a_refused_client_finds_what_holds_for_keys() {
     let refused = world.payment("o", 1).send().await.unwrap();
     let link = refused.header("link").unwrap();
     let page = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"describedby\"")).unwrap();
-    let page = http::get(world.service, page).header("accept", "application/json").send().await.unwrap();
+    let page = client::get(world.service, page).header("accept", "application/json").send().await.unwrap();
     let page: Value = page.json().unwrap();
     let routes: Vec<&Value> = page["policies"].as_array().unwrap().iter().map(|policy| &policy["routes"][0]).collect();
     assert_eq!(routes, ["POST /payments", "POST /orders/{order}/refunds", "POST /callbacks/{provider}"]);
@@ -130,7 +131,7 @@ async fn the_same_json_in_another_order_is_the_same_payment() {
     let first = world.pay("k", "o", 10).await;
     let turned = json!({ "currency": "EUR", "amount": 10, "order_id": "o" });
     let again =
-        http::post(world.service, "/payments", &turned).header("idempotency-key", "\"k\"").send().await.unwrap();
+        client::post(world.service, "/payments", &turned).header("idempotency-key", "\"k\"").send().await.unwrap();
     assert_eq!((again.status.as_u16(), is_replay(&again)), (201, true));
     assert_eq!(first.body, again.body);
 }
@@ -231,7 +232,7 @@ async fn a_callback_tells_of_a_payment_whose_answer_was_lost() {
         world.tell_provider("/next/charge-then-drop").await;
         assert_problem(&world.pay("k", "o", 10).await, 502, "outcome-unknown");
         let id = world.ledger()[0].id.clone();
-        let callback = http::post(world.service, "/callbacks/acme", &json!({ "transaction_id": id }));
+        let callback = client::post(world.service, "/callbacks/acme", &json!({ "transaction_id": id }));
         assert_eq!(callback.send().await.unwrap().status, 200);
         let order: Value = world.order("o").await.json().unwrap();
         assert_eq!((&order["transaction_id"], &order["confirmations"]), (&json!(id), &json!(1)));

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::check::{Comes, Tally, Wrong, expect, expect_answer, expect_problem};
 use super::print::money;
 use super::round::{Paid, Payment, Round};
-use crate::http;
+use idempotency_examples::client;
 
 /// How many send the same at once.
 const CROWD: usize = 200;
@@ -236,13 +236,13 @@ async fn two_refunds(round: &mut Round) -> Result<String, Wrong> {
 async fn callback_thrice(round: &mut Round) -> Result<String, Wrong> {
     let Paid { request: Payment { order, .. }, answer } = round.first()?;
     let callback = json!({ "transaction_id": text(&answer, "transaction_id")? });
-    let send = || http::post(round.service.address, "/callbacks/acme", &callback).send();
+    let send = || client::post(round.service.address, "/callbacks/acme", &callback).send();
     let confirmed = expect_answer("the first", StatusCode::OK, Comes::Fresh, &send().await?)?;
     for which in ["the second", "the third"] {
         let again = expect_answer(which, StatusCode::OK, Comes::Replayed, &send().await?)?;
         expect("its answer", &confirmed, &again)?;
     }
-    let found = http::get(round.service.address, &format!("/orders/{order}")).send().await?;
+    let found = client::get(round.service.address, &format!("/orders/{order}")).send().await?;
     let found = expect_answer("the order", StatusCode::OK, Comes::Fresh, &found)?;
     expect("how often the order was confirmed", &json!(1), &found["confirmations"])?;
     Ok("200, confirmed once; 2 replayed".into())

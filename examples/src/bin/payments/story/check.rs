@@ -5,7 +5,7 @@ use std::fmt::{self, Debug, Display};
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use crate::http::{NoReply, Reply};
+use idempotency_examples::client::{NoReply, Reply};
 
 /// An act did not go as it must.
 #[derive(Clone, Debug)]

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::Failure;
 use super::check::{Tally, Wrong};
 use crate::cli::StoryOptions;
-use crate::http::{self, NoReply, Reply};
-use crate::journal;
-use crate::ledger::{Entry, Kind};
-use crate::process::Process;
-use crate::provider::Seen;
+use idempotency_examples::Failure;
+use idempotency_examples::client::{self, NoReply, Reply};
+use idempotency_examples::journal;
+use idempotency_examples::process::Process;
+use idempotency_examples::provider::ledger::{Entry, Kind};
+use idempotency_examples::provider::server::Seen;
+use idempotency_examples::serve::new_id;
 
 /// How long the story waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,7 +79,7 @@ impl Round {
         // Should the service be started again, then where it was.
         start.extend(["--port".into(), service.address.port().to_string().into()]);
 
-        let health: Value = http::get(service.address, "/health").send().await?.json()?;
+        let health: Value = client::get(service.address, "/health").send().await?.json()?;
         Ok(Self {
             provider,
             service,
@@ -126,7 +127,7 @@ impl Round {
     pub(crate) fn pay(&self, payment: &Payment) -> impl Future<Output = Result<Reply, NoReply>> + Send + 'static {
         let Payment { key, order, amount } = payment;
         let body = json!({ "order_id": order, "amount": amount, "currency": "EUR" });
-        http::post(self.service.address, "/payments", &body).header("idempotency-key", key).send()
+        client::post(self.service.address, "/payments", &body).header("idempotency-key", key).send()
     }
 
     pub(crate) fn refund(
@@ -136,7 +137,7 @@ impl Round {
         amount: u64,
     ) -> impl Future<Output = Result<Reply, NoReply>> + Send + 'static {
         let body = json!({ "refund_id": refund, "amount": amount });
-        http::post(self.service.address, &format!("/orders/{order}/refunds"), &body).send()
+        client::post(self.service.address, &format!("/orders/{order}/refunds"), &body).send()
     }
 
     /// Sends a payment as a good client does: again after each 409, when it says. Also gives how
@@ -158,18 +159,18 @@ impl Round {
 
     /// Has the provider's next charge or refund go wrong.
     pub(crate) async fn next(&self, fault: &str) -> Result<(), Wrong> {
-        http::post(self.provider.address, &format!("/next/{fault}"), &json!(null)).send().await?;
+        client::post(self.provider.address, &format!("/next/{fault}"), &json!(null)).send().await?;
         Ok(())
     }
 
     /// Has the provider go on with what it holds.
     pub(crate) async fn release(&self) -> Result<(), Failure> {
-        http::post(self.provider.address, "/release", &json!(null)).send().await?;
+        client::post(self.provider.address, "/release", &json!(null)).send().await?;
         Ok(())
     }
 
     pub(crate) async fn seen(&self) -> Result<Seen, Wrong> {
-        let reply = http::get(self.provider.address, "/seen").send().await?;
+        let reply = client::get(self.provider.address, "/seen").send().await?;
         reply.json().map_err(|error| Wrong::new("the provider", "what it has seen", error))
     }
 
@@ -238,10 +239,4 @@ impl Round {
             }
         }
     }
-}
-
-/// An id that no other run on this machine has.
-pub(crate) fn new_id() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}", now.as_millis(), std::process::id())
 }

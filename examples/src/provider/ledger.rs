@@ -10,44 +10,53 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Journal, JournalError};
 
 /// The provider declines what is larger, in minor units.
-pub(crate) const CARD_LIMIT: u64 = 1_000_000;
+pub const CARD_LIMIT: u64 = 1_000_000;
 
+/// Which way money moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// From the customer.
     Charge,
+    /// Back to the customer.
     Refund,
 }
 
 /// What the provider is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Instruction {
+pub struct Instruction {
     /// The caller's downstream key.
-    pub(crate) key: String,
+    pub key: String,
     /// The caller's fence: a smaller one is not obeyed after a look with a larger.
-    pub(crate) fence: u64,
-    pub(crate) kind: Kind,
-    pub(crate) order: String,
+    pub fence: u64,
+    /// Which way.
+    pub kind: Kind,
+    /// For which order.
+    pub order: String,
     /// In minor units.
-    pub(crate) amount: u64,
-    pub(crate) currency: String,
+    pub amount: u64,
+    /// Three letters, as EUR.
+    pub currency: String,
 }
 
 /// What the provider did: one line of its ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    pub(crate) id: String,
+pub struct Entry {
+    /// The transaction's id.
+    pub id: String,
+    /// What was done.
     #[serde(flatten)]
-    pub(crate) instruction: Instruction,
+    pub instruction: Instruction,
 }
 
 /// What becomes of an instruction.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Money moved now.
     Made(Entry),
     /// It had moved before, under the same key.
     Deduplicated(Entry),
+    /// It will not, and why.
     Declined(&'static str),
     /// A later attempt has been here: nothing is done for this one any more.
     Barred,
@@ -60,8 +69,9 @@ struct Bar {
     fence: u64,
 }
 
+/// The books, in a file.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     journal: Journal<Entry>,
     entries: Vec<Entry>,
     bars: Journal<Bar>,
@@ -72,7 +82,12 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn open(path: &Path, deduplicates: bool) -> Result<Self, JournalError> {
+    /// Opens or creates them.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written, or is no ledger.
+    pub fn open(path: &Path, deduplicates: bool) -> Result<Self, JournalError> {
         let (journal, entries) = Journal::open(path)?;
         let (bars, barred) = Journal::<Bar>::open(&path.with_extension("fences.jsonl"))?;
         let mut fences = HashMap::new();
@@ -85,7 +100,7 @@ impl Ledger {
     }
 
     /// Carries out an instruction: the one place where money moves.
-    pub(crate) fn carry_out(&mut self, instruction: Instruction) -> io::Result<Verdict> {
+    pub fn carry_out(&mut self, instruction: Instruction) -> io::Result<Verdict> {
         if self.deduplicates
             && let Some(made) = self.find(&instruction.key)
         {
@@ -106,7 +121,7 @@ impl Ledger {
 
     /// Looks a key up, and with a fence bars every earlier attempt, so that what was not found cannot
     /// appear after the look. `None` where the look itself comes from a barred attempt.
-    pub(crate) fn look(&mut self, key: &str, fence: Option<u64>) -> io::Result<Option<Vec<Entry>>> {
+    pub fn look(&mut self, key: &str, fence: Option<u64>) -> io::Result<Option<Vec<Entry>>> {
         if let Some(fence) = fence {
             let bar = self.bar(key);
             if fence < bar {
@@ -120,7 +135,8 @@ impl Ledger {
         Ok(Some(self.entries.iter().filter(|entry| entry.instruction.key == key).cloned().collect()))
     }
 
-    pub(crate) fn transaction(&self, id: &str) -> Option<&Entry> {
+    /// What was done in a transaction.
+    pub fn transaction(&self, id: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id == id)
     }
 

@@ -9,11 +9,11 @@ use axum::{Extension, Json};
 use idempotency::http::server::Finality;
 use serde_json::json;
 
-use crate::gateway::GatewayError;
-use crate::orders::OrderError;
+use crate::provider::gateway::GatewayError;
 
+/// An error as a client is told it, and what the layer makes of it.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub struct Problem {
     status: StatusCode,
     /// Names the kind, for programs.
     kind: &'static str,
@@ -25,17 +25,17 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// A problem of which it is sure that no money moved: the key is free at once.
-    pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         Self { status, kind, detail: detail.into(), retry_after: None, finality: Finality::Free }
     }
 
     /// Says when to ask again, with the same key.
-    fn retry(self, after: Duration) -> Self {
+    pub fn retry(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
     }
 
     /// Says that money may have moved: the next attempt is told so.
-    fn unknown(self) -> Self {
+    pub fn unknown(self) -> Self {
         Self { finality: Finality::Unknown, ..self }
     }
 }
@@ -68,20 +68,6 @@ impl From<GatewayError> for Problem {
             GatewayError::Barred => Self::new(StatusCode::CONFLICT, "overtaken", detail).retry(Duration::from_secs(1)),
             GatewayError::AnswerLost(_) => Self::new(StatusCode::BAD_GATEWAY, "outcome-unknown", detail).unknown(),
         }
-    }
-}
-
-impl From<OrderError> for Problem {
-    fn from(error: OrderError) -> Self {
-        let (status, kind) = match error {
-            OrderError::NotFound => (StatusCode::NOT_FOUND, "order-not-found"),
-            OrderError::NotPaid => (StatusCode::CONFLICT, "order-not-paid"),
-            OrderError::Taken => (StatusCode::CONFLICT, "order-taken"),
-            OrderError::TooMuch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refund-too-large"),
-            OrderError::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "database"),
-        };
-        let problem = Self::new(status, kind, error.to_string());
-        if matches!(error, OrderError::Disk(_)) { problem.unknown() } else { problem }
     }
 }
 

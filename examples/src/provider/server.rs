@@ -1,4 +1,4 @@
-//! A payment provider: a process of its own, with its own ledger, that can be told to misbehave.
+//! The provider as it answers, and misbehaves.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,14 +22,14 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use crate::ledger::{Entry, Instruction, Ledger, Verdict};
+use super::ledger::{Entry, Instruction, Ledger, Verdict};
 
 /// Nothing is held for longer, whatever was asked.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 /// How a charge or refund is to go wrong.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Takes its time, then does it.
     Slow(Duration),
     /// Does nothing, and says so.
@@ -44,15 +44,15 @@ pub(crate) enum Fault {
 
 /// What the provider has seen.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Instructions that have begun and not ended.
-    pub(crate) in_flight: usize,
+    pub in_flight: usize,
     /// Those of them that wait for `POST /release`.
-    pub(crate) held: usize,
+    pub held: usize,
     /// Instructions answered with what had been done before.
-    pub(crate) deduplicated: usize,
+    pub deduplicated: usize,
     /// Instructions refused because a later attempt had come before them.
-    pub(crate) barred: usize,
+    pub barred: usize,
 }
 
 #[derive(Debug)]
@@ -67,7 +67,8 @@ struct Provider {
     released: watch::Sender<u64>,
 }
 
-pub(crate) fn router(ledger: Ledger) -> Router {
+/// What the provider answers.
+pub fn router(ledger: Ledger) -> Router {
     let provider = Arc::new(Provider {
         ledger: Mutex::new(ledger),
         faults: Mutex::default(),
@@ -231,7 +232,7 @@ fn hang_up() -> Response {
 }
 
 /// Serves until it is dropped. By hand rather than `axum::serve`, which has no way not to answer.
-pub(crate) async fn serve(listener: TcpListener, router: Router) -> io::Result<Infallible> {
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<Infallible> {
     loop {
         let (stream, _): (_, SocketAddr) = listener.accept().await?;
         let router = router.clone();

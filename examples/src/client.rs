@@ -1,7 +1,6 @@
-//! Plain HTTP over loopback: a small client, and a listener with errors that help.
+//! A small HTTP client for loopback: one connection a request, and errors that say whether it may have been carried out.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -10,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long an answer is waited for unless the request says otherwise.
@@ -19,18 +18,20 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A request on its way to be sent, on a connection of its own.
 #[derive(Debug)]
 #[must_use = "a request does nothing until `send`"]
-pub(crate) struct Ask {
+pub struct Ask {
     to: SocketAddr,
     request: axum::http::request::Builder,
     body: Vec<u8>,
     limit: Duration,
 }
 
-pub(crate) fn get(to: SocketAddr, path: &str) -> Ask {
+/// A GET, not yet sent.
+pub fn get(to: SocketAddr, path: &str) -> Ask {
     ask(Method::GET, to, path, Vec::new())
 }
 
-pub(crate) fn post(to: SocketAddr, path: &str, body: &impl Serialize) -> Ask {
+/// A POST with a JSON body, not yet sent.
+pub fn post(to: SocketAddr, path: &str, body: &impl Serialize) -> Ask {
     // What we send are plain structs and `json!` values; they do not fail to serialize.
     ask(Method::POST, to, path, serde_json::to_vec(body).unwrap_or_default())
 }
@@ -45,12 +46,13 @@ fn ask(method: Method, to: SocketAddr, path: &str, body: Vec<u8>) -> Ask {
 }
 
 impl Ask {
-    pub(crate) fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    /// Adds a header.
+    pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         Self { request: self.request.header(name, value.as_ref()), ..self }
     }
 
     /// Sends the request. Dropped, it hangs up.
-    pub(crate) async fn send(self) -> Result<Reply, NoReply> {
+    pub async fn send(self) -> Result<Reply, NoReply> {
         let Self { to, request, body, limit } = self;
         let request =
             request.body(Full::new(Bytes::from(body))).map_err(|error| NoReply::NotSent(error.to_string()))?;
@@ -74,26 +76,36 @@ impl Ask {
     }
 }
 
+/// An answer, read to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Reply {
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+    /// The body, read as JSON.
+    ///
+    /// # Errors
+    ///
+    /// If it is not JSON, or of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(&self.body)
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// A header, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
 /// There is no answer; whether the request was carried out depends.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoReply {
+pub enum NoReply {
     /// It was not: it never left.
     #[error("{0}")]
     NotSent(String),
@@ -106,21 +118,4 @@ impl From<hyper::Error> for NoReply {
     fn from(error: hyper::Error) -> Self {
         Self::Lost(error.to_string())
     }
-}
-
-/// Listens on loopback; port 0 takes any that is free.
-pub(crate) async fn listen(port: u16) -> Result<TcpListener, ListenError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { port },
-        _ => ListenError::Other { port, source },
-    })
-}
-
-/// A port cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ListenError {
-    #[error("port {port} of 127.0.0.1 is in use by another process; end it, or choose another port with --port")]
-    InUse { port: u16 },
-    #[error("cannot listen on port {port} of 127.0.0.1: {source}; choose another port with --port")]
-    Other { port: u16, source: io::Error },
 }

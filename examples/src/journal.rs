@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 /// A file of entries, one line each, which only grows.
 #[derive(Debug)]
-pub(crate) struct Journal<T> {
+pub struct Journal<T> {
     file: File,
     bytes: u64,
     entries: PhantomData<fn(T)>,
@@ -18,7 +18,7 @@ pub(crate) struct Journal<T> {
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Opens or creates a journal, and gives its entries so far.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<T>), JournalError> {
+    pub fn open(path: &Path) -> Result<(Self, Vec<T>), JournalError> {
         let cannot = |source| JournalError::Open { path: path.into(), source };
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(cannot)?;
         let (entries, bytes) = parse(path)?;
@@ -28,7 +28,7 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     }
 
     /// Appends an entry; it is on disk when this returns.
-    pub(crate) fn append(&mut self, entry: &T) -> io::Result<()> {
+    pub fn append(&mut self, entry: &T) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
@@ -42,7 +42,7 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
 }
 
 /// Reads a journal that another process may be writing.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, JournalError> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, JournalError> {
     parse(path).map(|(entries, _)| entries)
 }
 
@@ -59,7 +59,8 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<(Vec<T>, u64), JournalError
 
 /// A journal cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum JournalError {
+#[allow(missing_docs)] // The messages say it.
+pub enum JournalError {
     #[error("cannot open {}: {source}; name a place that can be written", path.display())]
     Open { path: PathBuf, source: io::Error },
     #[error("{}, line {line}, is not an entry: {source}; move the file away to begin anew", path.display())]

@@ -1,4 +1,4 @@
-//! A child process: this same program in another mode.
+//! A child process that listens: a service, or this same program in another mode.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -16,19 +16,37 @@ use crate::serve::LISTENING;
 /// Ends when it is dropped, and when this process dies, by whatever: it reads its standard input,
 /// which we hold open.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     out: BufReader<ChildStdout>,
-    pub(crate) address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 impl Process {
-    /// Starts `payments` with these arguments, and waits until it listens. What it logs is appended
-    /// to `log`.
+    /// Starts this program again with these arguments, as [`of`](Self::of) does.
     ///
-    /// The store's URL, which may hold a password, goes by the environment, where `ps` does not
-    /// show it.
-    pub(crate) async fn start(
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn start(
+        args: impl IntoIterator<Item = OsString>,
+        store: Option<&str>,
+        log: &Path,
+    ) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+        Self::of(&program, args, store, log).await
+    }
+
+    /// Starts a program with these arguments, and waits until it listens. What it logs is appended to `log`.
+    ///
+    /// The store's URL, which may hold a password, goes by the environment, where `ps` does not show it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started, or ends before it listens: what it said then.
+    pub async fn of(
+        program: &Path,
         args: impl IntoIterator<Item = OsString>,
         store: Option<&str>,
         log: &Path,
@@ -38,7 +56,7 @@ impl Process {
         };
         let end = std::fs::metadata(log).map_or(0, |found| found.len());
         let file = OpenOptions::new().create(true).append(true).open(log).map_err(|error| cannot("write", error))?;
-        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+        let name = format!("{}: ", program.file_stem().unwrap_or_default().to_string_lossy());
         let mut command = Command::new(program);
         command.args(args).arg("--child").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
@@ -55,18 +73,22 @@ impl Process {
                 let _ = child.kill().await;
                 let logged = std::fs::read(log).map_err(|error| cannot("read", error))?;
                 let logged = String::from_utf8_lossy(logged.get(end as usize..).unwrap_or_default()).into_owned();
-                Err(logged.trim().trim_start_matches("payments: ").to_owned())
+                Err(logged.trim().trim_start_matches(&name).to_owned())
             }
         }
     }
 
     /// Ends it with SIGKILL: it has no time for anything.
-    pub(crate) async fn kill(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) -> Result<(), String> {
         self.child.kill().await.map_err(|error| format!("cannot kill the process: {error}"))
     }
 
     /// Tells it to end, and waits for it.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         drop(self.child.stdin.take());
         if timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
@@ -74,7 +96,7 @@ impl Process {
     }
 
     /// Waits until it ends by itself. Dropped, nothing has changed.
-    pub(crate) async fn ended(&mut self) {
+    pub async fn ended(&mut self) {
         // Not `wait`, which closes its input, and so would end it: its output ends with it.
         let mut line = String::new();
         while matches!(self.out.read_line(&mut line).await, Ok(1..)) {}

@@ -5,40 +5,47 @@ use std::net::SocketAddr;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use crate::http::{self, NoReply, Reply};
-use crate::ledger::{Entry, Instruction};
+use super::ledger::{Entry, Instruction};
+use crate::client::{self, NoReply, Reply};
 
+/// Asks a provider, over HTTP.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gateway {
+pub struct Gateway {
     provider: SocketAddr,
 }
 
 /// What the provider answered. A decline is an answer, not an error: it is final, and is replayed.
 #[derive(Debug)]
-pub(crate) enum Answered {
+pub enum Answered {
+    /// Money moved, now or before under the same key.
     Done(Entry),
+    /// It will not, and why.
     Declined(String),
 }
 
 /// The provider did not do it, or nobody knows.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum GatewayError {
+pub enum GatewayError {
+    /// Surely no money moved.
     #[error("the provider did nothing: {0}")]
     NothingDone(String),
+    /// Nor did it here: a later attempt has the key.
     #[error("the provider did nothing, as a later attempt had come before this one")]
     Barred,
+    /// It may have moved.
     #[error("the provider's answer was lost, and nobody knows whether it moved the money: {0}")]
     AnswerLost(String),
 }
 
 impl Gateway {
-    pub(crate) const fn new(provider: SocketAddr) -> Self {
+    /// A way to the provider that listens there.
+    pub const fn new(provider: SocketAddr) -> Self {
         Self { provider }
     }
 
     /// Has money moved.
-    pub(crate) async fn carry_out(&self, instruction: &Instruction) -> Result<Answered, GatewayError> {
-        let reply = http::post(self.provider, "/transactions", instruction).send().await?;
+    pub async fn carry_out(&self, instruction: &Instruction) -> Result<Answered, GatewayError> {
+        let reply = client::post(self.provider, "/transactions", instruction).send().await?;
         match reply.status {
             StatusCode::CREATED | StatusCode::OK => read(&reply).map(Answered::Done),
             StatusCode::PAYMENT_REQUIRED => {
@@ -53,8 +60,8 @@ impl Gateway {
 
     /// What was done under a key. From now on the provider does nothing for attempts before the one
     /// with this fence, so that what was not found cannot appear later.
-    pub(crate) async fn look(&self, key: &str, fence: u64) -> Result<Option<Entry>, GatewayError> {
-        let reply = http::get(self.provider, &format!("/transactions?key={key}&fence={fence}")).send().await?;
+    pub async fn look(&self, key: &str, fence: u64) -> Result<Option<Entry>, GatewayError> {
+        let reply = client::get(self.provider, &format!("/transactions?key={key}&fence={fence}")).send().await?;
         match reply.status {
             StatusCode::OK => Ok(read::<Vec<Entry>>(&reply)?.pop()),
             StatusCode::CONFLICT => Err(GatewayError::Barred),
@@ -63,8 +70,8 @@ impl Gateway {
     }
 
     /// A transaction of the provider's, if it knows of one with this id.
-    pub(crate) async fn transaction(&self, id: &str) -> Result<Option<Entry>, GatewayError> {
-        let reply = http::get(self.provider, &format!("/transactions/{id}")).send().await?;
+    pub async fn transaction(&self, id: &str) -> Result<Option<Entry>, GatewayError> {
+        let reply = client::get(self.provider, &format!("/transactions/{id}")).send().await?;
         match reply.status {
             StatusCode::OK => read(&reply).map(Some),
             StatusCode::NOT_FOUND => Ok(None),

@@ -1,0 +1,4 @@
+//! The services as processes of their own: their documents' scenarios, and a crowd that kills them.
+
+mod payments;
+mod support;

@@ -1,0 +1,7 @@
+//! A service as a process, and the crowd that asks it.
+
+mod crowd;
+mod service;
+
+pub(crate) use crowd::{Answers, Crowd, Wish};
+pub(crate) use service::{Program, Service};

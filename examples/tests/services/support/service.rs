@@ -1,0 +1,107 @@
+//! A service and its payment provider, each a process of its own, in a folder of their own.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use idempotency_examples::client::{self, Ask, Reply};
+use idempotency_examples::journal;
+use idempotency_examples::process::Process;
+use idempotency_examples::provider::ledger::Entry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+/// What is started, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    pub(crate) path: &'static str,
+    /// Its options, besides those that every service has.
+    pub(crate) options: &'static [&'static str],
+    /// Whether it has a payment provider.
+    pub(crate) provider: bool,
+}
+
+impl Program {
+    /// Starts it on the store with this URL; without one, on sled in its own folder.
+    pub(crate) async fn start(self, store: Option<&str>) -> Service {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log.txt");
+        let ledger = folder.path().join("ledger.jsonl");
+        let mut provider = None;
+        if self.provider {
+            let args = ["provider".into(), "--ledger".into(), ledger.clone().into()];
+            provider = Some(Process::of(Path::new(self.path), args, None, &log).await.expect("a provider"));
+        }
+        let mut args: Vec<OsString> = vec!["--folder".into(), folder.path().into()];
+        // A killed holder's keys are free again soon.
+        args.extend(["--lease".into(), "1s".into()]);
+        args.extend(self.options.iter().map(OsString::from));
+        if let Some(provider) = &provider {
+            args.extend(["--provider".into(), provider.address.to_string().into()]);
+        }
+        let store = store.map(str::to_owned);
+        let process = Process::of(Path::new(self.path), args.clone(), store.as_deref(), &log).await.expect("a service");
+        // Should it be started again, then where it was.
+        args.extend(["--port".into(), process.address.port().to_string().into()]);
+        Service { path: self.path, args, store, log, ledger, address: process.address, process, provider, folder }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    path: &'static str,
+    args: Vec<OsString>,
+    store: Option<String>,
+    log: PathBuf,
+    ledger: PathBuf,
+    pub(crate) address: SocketAddr,
+    process: Process,
+    provider: Option<Process>,
+    // Last: it is removed when the processes have ended.
+    folder: TempDir,
+}
+
+impl Service {
+    /// Ends it with SIGKILL, and starts it again on the same port, folder and store.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.process.kill().await.expect("it is there");
+        let args = self.args.iter().cloned();
+        self.process = Process::of(Path::new(self.path), args, self.store.as_deref(), &self.log)
+            .await
+            .unwrap_or_else(|error| panic!("it does not start again: {error}\n{}", self.log()));
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Ask {
+        client::get(self.address, path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &impl Serialize) -> Ask {
+        client::post(self.address, path, body)
+    }
+
+    /// The answer to a GET, as JSON.
+    pub(crate) async fn look<T: DeserializeOwned>(&self, path: &str) -> T {
+        let reply: Reply = self.get(path).send().await.expect("an answer");
+        reply.json().unwrap_or_else(|error| panic!("GET {path}: {error}: {}", String::from_utf8_lossy(&reply.body)))
+    }
+
+    /// A journal in its folder, so far.
+    pub(crate) fn journal<T: DeserializeOwned>(&self, name: &str) -> Vec<T> {
+        journal::read(&self.folder.path().join(name)).expect("a journal")
+    }
+
+    /// What its provider has done.
+    pub(crate) fn ledger(&self) -> Vec<Entry> {
+        journal::read(&self.ledger).expect("a ledger")
+    }
+
+    pub(crate) fn provider(&self) -> SocketAddr {
+        self.provider.as_ref().expect("it has a provider").address
+    }
+
+    /// What it and its provider have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
