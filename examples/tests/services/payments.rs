@@ -11,10 +11,11 @@ const PAYMENTS: Program = Program { path: env!("CARGO_BIN_EXE_payments"), option
 
 async fn a_crowd_leaves_one_charge_a_key(store: Option<&str>) {
     let mut payments = PAYMENTS.start(store).await;
+    let run = payments.run().to_owned();
     let answers = Crowd::WHOLE
-        .ask(&mut payments, |wish| Wish {
+        .ask(&mut payments, move |wish| Wish {
             path: "/payments".into(),
-            headers: vec![("idempotency-key", format!("key-{wish}"))],
+            headers: vec![("idempotency-key", format!("{run}-{wish}"))],
             body: json!({ "order_id": format!("ord-{wish}"), "amount": 100 + wish, "currency": "EUR" }),
         })
         .await;

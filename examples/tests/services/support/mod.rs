@@ -3,5 +3,5 @@
 mod crowd;
 mod service;
 
-pub(crate) use crowd::{Answers, Crowd, Wish};
+pub(crate) use crowd::{Crowd, Wish};
 pub(crate) use service::{Program, Service};

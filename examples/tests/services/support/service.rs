@@ -91,6 +91,11 @@ impl Service {
         journal::read(&self.folder.path().join(name)).expect("a journal")
     }
 
+    /// A name that no other service, of this run or another, has on the same store.
+    pub(crate) fn run(&self) -> &str {
+        self.folder.path().file_name().and_then(|name| name.to_str()).expect("a folder's name").trim_start_matches('.')
+    }
+
     /// What its provider has done.
     pub(crate) fn ledger(&self) -> Vec<Entry> {
         journal::read(&self.ledger).expect("a ledger")
