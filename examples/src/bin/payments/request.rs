@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use idempotency_examples::problem::Problem;
 
+/// The largest number that every reader of JSON reads exactly (RFC 8259, section 6).
+const LARGEST_AMOUNT: u64 = (1 << 53) - 1;
+
 /// A body, or why it is none: the service answers that as a problem, too.
 pub(crate) type Body<T> = Result<Json<T>, JsonRejection>;
 
@@ -67,5 +70,9 @@ fn check_id(field: &str, id: &str) -> Result<(), Problem> {
 }
 
 fn check_amount(amount: u64) -> Result<(), Problem> {
-    if amount > 0 { Ok(()) } else { Err(bad_body("amount must be more than 0, in minor units")) }
+    if (1..=LARGEST_AMOUNT).contains(&amount) {
+        Ok(())
+    } else {
+        Err(bad_body(format!("amount must be 1 to {LARGEST_AMOUNT}, in minor units")))
+    }
 }

@@ -16,12 +16,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
-use idempotency::{Attempt, Idempotency, RequireError, Requirements};
+use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency::{Attempt, Idempotency, IdempotencyStore, InvalidDuration, RequireError, Requirements};
 use idempotency_examples::Failure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::orders::{Opened, Order, Orders, Step};
+use crate::orders::{Charge, Journaled, Opened, Order, Orders, Step, Tables};
 use crate::request::{Body, Callback, NewPayment, NewRefund, bad_body};
 use idempotency_examples::problem::Problem;
 use idempotency_examples::provider::gateway::{Answered, Gateway, GatewayError};
@@ -47,6 +48,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) lease: Duration,
     pub(crate) provider: SocketAddr,
     pub(crate) provider_deduplicates: bool,
+    /// The journal of the orders, where they are not in the store's Postgres.
     pub(crate) orders: &'a FilePath,
 }
 
@@ -81,11 +83,7 @@ enum Answer {
 
 impl Service {
     pub(crate) async fn start(settings: Settings<'_>) -> Result<Arc<Self>, Failure> {
-        let store = idempotency::connect(settings.store).await?;
-        let idempotency = Idempotency::new(store)
-            .with_lease(settings.lease)?
-            // Longer than the provider is waited for, so that a hung run does not keep its key.
-            .with_max_run(Duration::from_secs(60))?;
+        let (idempotency, orders) = open(&settings).await?;
         // A service for real money would stop here, with `?`. This one goes on, for whoever tries it
         // on `memory:`, but says so in its log and at `/health`.
         let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
@@ -101,7 +99,7 @@ impl Service {
         Ok(Arc::new(Self {
             idempotency,
             gateway: Gateway::new(settings.provider),
-            orders: Orders::open(settings.orders)?,
+            orders,
             provider_deduplicates: settings.provider_deduplicates,
             weakness,
             keys_outlive_us,
@@ -183,6 +181,25 @@ impl Service {
     }
 }
 
+/// Opens the store of keys, and the orders: in the same Postgres, or in a journal.
+async fn open(settings: &Settings<'_>) -> Result<(Idempotency, Orders), Failure> {
+    if settings.store.starts_with("postgres") {
+        let store = PostgresStore::open(PostgresStoreConfig::from_url(settings.store)?).await?;
+        let idempotency = handle(store.clone(), settings.lease)?;
+        let orders = Tables::open(settings.store, store.transactions(&idempotency)).await?;
+        return Ok((idempotency, Orders::Tables(orders)));
+    }
+    let idempotency = handle(idempotency::connect(settings.store).await?, settings.lease)?;
+    Ok((idempotency, Orders::Journaled(Journaled::open(settings.orders)?)))
+}
+
+fn handle(store: impl IdempotencyStore, lease: Duration) -> Result<Idempotency, InvalidDuration> {
+    Idempotency::new(store)
+        .with_lease(lease)?
+        // Longer than the provider is waited for, so that a hung run does not keep its key.
+        .with_max_run(Duration::from_secs(60))
+}
+
 type App = State<Arc<Service>>;
 type Run = Extension<Attempt>;
 
@@ -228,9 +245,9 @@ async fn callback(State(app): App, body: Body<Callback>) -> Result<Answer, Probl
     else {
         return Err(bad_body("the provider knows of no such charge"));
     };
-    let Instruction { order, key: charged_under, .. } = charge.instruction;
+    let Instruction { order, key, .. } = charge.instruction;
     // The database's own check, for the callback that comes again when its key is forgotten.
-    app.orders.confirm(&order, &id, &charged_under).await?;
+    app.orders.confirm(Charge { order: order.clone(), transaction: id.clone(), key }).await?;
     Ok(Answer::Confirmed { order_id: order, transaction_id: id })
 }
 
