@@ -1,6 +1,6 @@
 //! A payment service that charges once, its provider, and a story that shows it.
 //!
-//! `cargo run --bin payments` tells the story and goes on serving; see `examples/README.md`.
+//! `cargo run --bin payments` tells the story and goes on serving; see `examples/payments.md`.
 
 mod cli;
 mod orders;
