@@ -31,7 +31,6 @@ const SCHEMES: [(&str, &str); 10] = [
 /// | `redis-sentinel://host:26379,host:26379/mymaster` | the master that these sentinels name |
 /// | `redis-cluster://host:6379,host:6379` | a cluster, some of whose servers these are |
 /// | `rediss://`, `rediss-sentinel://`, `rediss-cluster://` | the same, encrypted |
-///
 /// | `postgres://user:password@host:5432/database` | a table in a Postgres database, which is made where it is missing |
 ///
 /// Those of Redis take the options of `RedisStoreConfig::from_url`, such as `?prefix=shop:` or

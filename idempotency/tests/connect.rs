@@ -89,6 +89,9 @@ async fn postgres_opens_a_database() {
     assert_eq!(store.guarantees().await.expect("guarantees").store, "postgres");
     assert!(refusal("postgres://me:secret@127.0.0.1:1/db").await.contains("reached"));
     assert!(refusal("postgres://localhost/db?connections=none").await.contains("number of connections"));
+    for half in ["postgres:", "postgres:/db", "postgres:localhost/db"] {
+        assert!(refusal(half).await.contains("does not begin with `postgres://`"), "{half}");
+    }
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -121,6 +121,10 @@ impl PostgresStoreConfig {
     /// URL is none. It shows no part of the URL but the names of its options.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         let (place, options) = url.split_once('?').unwrap_or((url, ""));
+        // The driver would take its defaults: its user's name, and this machine.
+        if !["postgres://", "postgresql://"].iter().any(|scheme| place.starts_with(scheme)) {
+            return Err(misconfigured("the URL does not begin with `postgres://`"));
+        }
         let (mut ours, mut drivers) = (Vec::new(), Vec::new());
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));

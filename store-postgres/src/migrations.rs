@@ -95,7 +95,7 @@ pub(crate) async fn is_not_newer(pool: &Pool, names: &Names) -> Result<(), Store
 fn newer(version: i64, names: &Names) -> StoreError {
     misconfigured(format!(
         "the table {}.{} is of version {version}, and this program knows only {NEWEST}: it is older than the one that \
-         made it",
+         made it; update this program",
         names.schema(),
         names.table()
     ))
