@@ -10,12 +10,24 @@ use std::time::Duration;
 use crate::support::wire::Ask;
 use crate::support::{memory, serve};
 
+/// Where the answers link to, as the page itself knows.
+#[cfg(feature = "axum")]
+fn published(page: PolicyPage, _: &str) -> Router {
+    page.into_router()
+}
+
+/// Without the feature `axum` it is a service like any other, and its user says where.
+#[cfg(not(feature = "axum"))]
+fn published(page: PolicyPage, path: &str) -> Router {
+    Router::new().route_service(path, page)
+}
+
 #[tokio::test]
 async fn every_answer_links_to_the_page_that_says_what_holds() {
     let once = IdempotencyLayer::new(memory());
     let page = once.policy_page(["POST /payments"]).unwrap();
-    let to =
-        serve(Router::new().route("/payments", post(|| async { "paid" })).layer(once).merge(page.into_router())).await;
+    let service = Router::new().route("/payments", post(|| async { "paid" })).layer(once);
+    let to = serve(service.merge(published(page, DEFAULT_POLICY_URL))).await;
     let problem = Ask::new("POST", "/payments").send(to).await;
     problem.assert_problem(400, "key-missing");
     let link = problem.header("link").unwrap();
@@ -65,7 +77,7 @@ async fn a_page_may_have_several_policies_and_escapes_what_they_say() {
     let router = ["/payments", "/events", "/other"]
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, post(|| async { "done" })));
-    let to = serve(router.layer(chosen).merge(page.into_router())).await;
+    let to = serve(router.layer(chosen).merge(published(page, "/idempotency"))).await;
     let problem = Ask::new("POST", "/payments").send(to).await;
     assert_eq!(problem.header("link"), Some("<https://shop.example/idempotency>; rel=\"describedby\""));
     assert_eq!(Ask::new("POST", "/events").send(to).await.said(), Some("recorded"));

@@ -67,8 +67,14 @@ async fn one_layer_on_many_routes_keeps_them_apart_nested_too() {
         seen.push(first.run());
     }
     assert_eq!(seen, [1, 2, 3, 4, 5]);
-    // One template, another parameter: another request under the same key.
-    Ask::post("/v1/refunds/2", "k", "a").send(to).await.assert_problem(422, "key-reused");
+    // One template, another parameter: another request under the same key. Where axum's template is not
+    // known, the path is it, and another path another operation.
+    let other = Ask::post("/v1/refunds/2", "k", "a").send(to).await;
+    if cfg!(feature = "axum") {
+        other.assert_problem(422, "key-reused");
+    } else {
+        assert_eq!((other.said(), other.run()), (Some("recorded"), 6));
+    }
 }
 
 #[tokio::test]

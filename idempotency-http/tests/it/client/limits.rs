@@ -3,17 +3,12 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
-use futures_util::stream;
-use http_body_util::StreamBody;
-use idempotency_http::client::{Last, Limit, ReplayExt};
-use idempotency_http::server::IdempotencyLayer;
+use idempotency_http::client::{Last, Limit};
 use idempotency_testkit::proxy::{Direction, Proxy};
 
 use super::{Log, client, gave_up, quick};
-use crate::support::{Runs, memory};
 
 /// Always answers this, outside of the layer: as a gateway does.
 async fn always(status: StatusCode) -> (String, Log) {
@@ -58,8 +53,17 @@ async fn the_whole_time_is_limited_also_where_no_answer_comes() {
     log.one_key_of(log.all().len());
 }
 
+#[cfg(feature = "server")]
 #[tokio::test]
 async fn a_body_that_is_a_stream_is_sent_once_and_the_error_says_so() {
+    use axum::body::Bytes;
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use idempotency_http::client::ReplayExt;
+    use idempotency_http::server::IdempotencyLayer;
+
+    use crate::support::{Runs, memory};
+
     let runs = Runs::default();
     let counted = runs.clone();
     let handler = move |body: Bytes| async move {

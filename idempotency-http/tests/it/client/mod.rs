@@ -1,9 +1,12 @@
-//! The middleware for clients, against a service with the layer for servers, over real sockets.
+//! The middleware for clients over real sockets, mostly against a service with the layer for servers.
 
+#[cfg(feature = "server")]
 mod answers;
 mod keys;
 mod limits;
+#[cfg(feature = "server")]
 mod lost;
+#[cfg(feature = "server")]
 mod sdks;
 
 use std::net::SocketAddr;

@@ -25,7 +25,7 @@ pub(crate) fn router(idempotency: &Idempotency, runs: &Runs) -> Router {
     let under = |policy: Policy, route: MethodRouter| {
         route.layer(IdempotencyLayer::new(idempotency.clone()).with_policy(policy))
     };
-    let new = Policy::new;
+    let new = templated;
     let named = |names: &[&'static str]| new().with_header_names(names.iter().copied()).unwrap();
     let (by_status, by_extension, big, cookies) = (runs.clone(), runs.clone(), runs.clone(), runs.clone());
     let status = move |runs: Runs| any(move |Path(code): Path<u16>| answer(runs, code));
@@ -83,6 +83,21 @@ pub(crate) fn router(idempotency: &Idempotency, runs: &Runs) -> Router {
         )
         .route("/rewritten", under(new().with_replay(is_retry), echo()))
         .route("/short", under(new().with_retention(Duration::from_secs(90)).unwrap(), echo()))
+}
+
+/// The default policy, which takes the route's template from axum's router.
+#[cfg(feature = "axum")]
+fn templated() -> Policy {
+    Policy::new()
+}
+
+/// Without the feature `axum` it is told where to find it.
+#[cfg(not(feature = "axum"))]
+fn templated() -> Policy {
+    let template = |parts: &axum::http::request::Parts| {
+        parts.extensions.get().map(axum::extract::MatchedPath::as_str).map(str::to_owned)
+    };
+    Policy::new().with_template(template)
 }
 
 async fn echo(runs: Runs, body: Bytes) -> Json<Value> {

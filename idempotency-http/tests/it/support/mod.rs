@@ -1,5 +1,6 @@
 //! What the tests share: a service on a socket, and a client that sends any bytes.
 
+#[cfg(feature = "server")]
 pub(crate) mod app;
 pub(crate) mod wire;
 
