@@ -37,13 +37,11 @@ pub enum ProblemKind {
     Misconfigured,
     /// The store could not be asked. Nothing ran.
     StoreUnavailable,
-    /// The server shut down; nobody knows how far the request came.
-    ShutDown,
 }
 
 impl ProblemKind {
     /// All kinds, by status.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::KeyMissing,
         Self::BadKey,
         Self::BadBody,
@@ -56,7 +54,6 @@ impl ProblemKind {
         Self::KeyReused,
         Self::Misconfigured,
         Self::StoreUnavailable,
-        Self::ShutDown,
     ];
 
     /// The last segment of the problem's `type`.
@@ -75,7 +72,6 @@ impl ProblemKind {
             Self::KeyReused => "key-reused",
             Self::Misconfigured => "misconfigured",
             Self::StoreUnavailable => "store-unavailable",
-            Self::ShutDown => "shut-down",
         }
     }
 
@@ -97,7 +93,7 @@ impl ProblemKind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::StoreUnavailable | Self::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -121,7 +117,6 @@ impl ProblemKind {
             Self::KeyReused => "This key was used for another request: a new request needs a new key",
             Self::Misconfigured => "The server's idempotency is set up wrongly; nothing was done",
             Self::StoreUnavailable => "Nothing was done: ask again with the same key",
-            Self::ShutDown => "The server shut down while it worked: ask again with the same key",
         }
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn problem_of(idempotency: &Idempotency, error: &Error) -> Prob
             let problem = Problem::new(ProblemKind::StoreUnavailable);
             if source.is_passing() { problem.with_retry_after(STORE_RETRY) } else { problem }
         }
-        Error::Shutdown { .. } => Problem::new(ProblemKind::ShutDown).with_retry_after(STORE_RETRY),
+        // Never `Shutdown`: that is for who waits for a run in another task. This one is polled by its request,
+        // and ends with it.
         other => {
             tracing::error!(error = %other, "a request cannot be run");
             Problem::new(ProblemKind::Misconfigured)

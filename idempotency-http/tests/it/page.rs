@@ -46,7 +46,7 @@ async fn every_answer_links_to_the_page_that_says_what_holds() {
     assert_eq!(policy["routes"], json!(["POST /payments"]));
     assert_eq!(policy["expires_after_seconds"], 86_400);
     assert_eq!(policy["key"]["request_without_key"], "refused with 400");
-    assert_eq!(policy["answers"].as_array().unwrap().len(), 13);
+    assert_eq!(policy["answers"].as_array().unwrap().len(), 12);
 
     assert_eq!(Ask::new("HEAD", url).send(to).await.body, b"");
     let refused = Ask::new("DELETE", url).send(to).await;
