@@ -37,6 +37,7 @@
 //! | `json` | `Json`: results that people read, or that change shape between releases |
 //! | `http` | `http::server`: a tower layer that runs requests once an `Idempotency-Key` |
 //! | `axum` | the same, with the route's template from axum's router |
+//! | `http-client` | `http::client`: a middleware for reqwest that sends the key, and again with the same key; without the server's side |
 //! | `near-cache` | `layers::NearCache`: replays from this process's memory |
 
 mod connect;
@@ -46,7 +47,7 @@ pub use connect::{ConnectError, Store, connect};
 #[cfg(feature = "json")]
 pub use idempotency_core::Json;
 pub use idempotency_core::*;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "http-client"))]
 pub use idempotency_http as http;
 #[cfg(feature = "memory")]
 pub use idempotency_store_memory as memory;
