@@ -1,9 +1,13 @@
-//! A server that is killed in mid-handler and started again, on sled; and clients that are killed.
+//! A server that is killed in mid-handler and started again, on sled; clients that are killed; and the memory
+//! of a server.
 
 #![allow(clippy::unwrap_used)] // in what the tests share, too
 
 #[cfg(feature = "client")]
 mod client;
+// The peak of a process's memory is told by Linux.
+#[cfg(target_os = "linux")]
+mod memory;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,6 +33,8 @@ fn main() -> ExitCode {
     program.test("what_was_answered_before_a_kill_is_answered_after_it", answered_before_a_kill);
     #[cfg(feature = "client")]
     client::add_to(&mut program);
+    #[cfg(target_os = "linux")]
+    memory::add_to(&mut program);
     program.run()
 }
 
