@@ -19,7 +19,7 @@ use crate::header::{LONGEST_KEY, Reading};
 use crate::problem::ProblemKind;
 
 /// The page that publishes what holds for keys, as HTML, or as JSON for who asks for that
-/// (`Accept: application/json`): a duty of the draft (section 2.5).
+/// (`Accept: application/json`): a duty of the draft (section 2.5.2).
 ///
 /// A tower service for GET and HEAD. With the feature `axum`, `PolicyPage::into_router` puts it where the
 /// answers link to.
