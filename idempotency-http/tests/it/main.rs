@@ -10,6 +10,7 @@ mod contract;
 mod curl;
 mod detached;
 mod headers;
+mod odd_responses;
 mod page;
 mod policies;
 mod store_faults;

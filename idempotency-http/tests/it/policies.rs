@@ -133,3 +133,13 @@ fn every_kind_of_problem_has_a_name_and_a_status_of_its_own_kind() {
     assert_eq!(names.len(), ProblemKind::ALL.len());
     assert!(ProblemKind::ALL.iter().all(|kind| kind.status().as_u16() >= 400 && !kind.title().is_empty()));
 }
+
+#[tokio::test]
+async fn times_without_an_end_are_times() {
+    let policy = Policy::new().with_request_time(Duration::MAX).with_response_time(Duration::MAX);
+    let layer = IdempotencyLayer::new(memory()).with_policy(policy);
+    let to = serve(Router::new().route("/", post(|body: Bytes| async { body })).layer(layer)).await;
+    let first = Ask::post("/", "k", "a").send(to).await;
+    assert_eq!((first.text(), first.said()), ("a".to_owned(), Some("recorded")));
+    assert!(Ask::post("/", "k", "a").send(to).await.is_replay());
+}
