@@ -53,8 +53,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn open(path: &Path) -> Result<Self, KeyStoreError> {
-        let failed = |source| KeyStoreError::Io { path: path.to_owned(), source };
+    pub(super) fn open(named: &Path) -> Result<Self, KeyStoreError> {
+        let failed = |source| KeyStoreError::Io { path: named.to_owned(), source };
+        let path = &full_name(named).map_err(failed)?;
         let lock = open(&beside(path, ".lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -170,6 +171,14 @@ fn read(line: &[u8]) -> Option<(String, Option<Entry>)> {
         Some(Kept { key, at }) => Some(Entry { key: HeaderKey::new(key).ok()?, at: Duration::from_millis(at) }),
     };
     Some((name, entry))
+}
+
+/// The file's own name, of which there is one: a link to it has no lock of its own, and the file stays where it
+/// is when the process changes its folder.
+fn full_name(path: &Path) -> io::Result<PathBuf> {
+    // What is not there has no such name yet.
+    drop(open(path)?);
+    path.canonicalize()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

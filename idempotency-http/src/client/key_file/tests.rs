@@ -143,3 +143,18 @@ async fn of_many_at_once_all_get_one_key() {
     }
     assert_eq!(found.len(), 1);
 }
+
+/// The lock stands beside the file itself, whatever name it was opened by.
+#[cfg(unix)]
+#[test]
+fn a_file_with_two_names_is_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other-name");
+    std::os::unix::fs::symlink(file(&folder), &other).unwrap();
+    for (first, second) in [(file(&folder), other.clone()), (other.clone(), file(&folder))] {
+        let opened = KeyFile::open(first).unwrap();
+        assert!(matches!(KeyFile::open(second), Err(KeyStoreError::InUse { .. })));
+        drop(opened);
+    }
+    assert!(other.is_symlink());
+}
