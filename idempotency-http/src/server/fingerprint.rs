@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::json::Json;
 use bytes::Bytes;
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderName, Uri};
 use idempotency_core::Fingerprint;
-use serde_json::Value;
 
 type Chosen = Arc<dyn Fn(&Parts, &Bytes) -> Fingerprint + Send + Sync>;
 
@@ -19,8 +19,19 @@ pub enum BodyForm {
     #[default]
     Bytes,
     /// As its content, where it is JSON: spaces, the order of an object's fields and how a string is escaped
-    /// do not count. Of a field that stands twice, the last counts. Any other body counts as its bytes.
+    /// do not count; how a number is written does (`1`, `1.0`). Of a field that stands twice, the last counts.
+    /// Any other body counts as its bytes.
     Json,
+}
+
+/// A request's address as it came: within a nested router, axum has taken the prefix off the other one, and
+/// with it the parameters that stand there.
+pub(super) fn uri_of(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    &parts.uri
 }
 
 /// How a request's fingerprint is made: of method, path, query, the chosen headers and the body.
@@ -38,14 +49,14 @@ impl Fingerprinting {
         }
         let json = match self.body {
             BodyForm::Bytes => None,
-            BodyForm::Json => serde_json::from_slice::<Value>(body).ok().and_then(|json| Fingerprint::of(&json).ok()),
+            BodyForm::Json => Json::of(body).and_then(|json| Fingerprint::of(&json).ok()),
         };
         // What kind of content comes next stands before it, so that no header is ever taken for a body.
         let content: [&[u8]; 2] = match &json {
             Some(content) => [b"json", content.as_bytes()],
             None => [b"bytes", body],
         };
-        let uri = &parts.uri;
+        let uri = uri_of(parts);
         let query = uri.query().map(|query| [&b"query"[..], query.as_bytes()]);
         let headers = self.headers.iter().flat_map(|name| {
             let values = parts.headers.get_all(name).iter();

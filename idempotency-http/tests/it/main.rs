@@ -10,6 +10,8 @@ mod contract;
 mod curl;
 mod detached;
 mod headers;
+#[cfg(feature = "axum")]
+mod nested;
 mod odd_responses;
 mod page;
 mod policies;
