@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::json::Json;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use idempotency_core::Fingerprint;
 
 type Chosen = Arc<dyn Fn(&Parts, &Bytes) -> Fingerprint + Send + Sync>;
@@ -58,10 +58,17 @@ impl Fingerprinting {
         };
         let uri = uri_of(parts);
         let query = uri.query().map(|query| [&b"query"[..], query.as_bytes()]);
-        let headers = self.headers.iter().flat_map(|name| {
-            let values = parts.headers.get_all(name).iter();
-            values.flat_map(move |value| [&b"header"[..], name.as_str().as_bytes(), value.as_bytes()])
-        });
+        // In one line, as a proxy may join them (RFC 9110, section 5.3).
+        let lines: Vec<(&HeaderName, Vec<u8>)> = self
+            .headers
+            .iter()
+            .filter(|name| parts.headers.contains_key(*name))
+            .map(|name| {
+                let values: Vec<&[u8]> = parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+                (name, values.join(&b", "[..]))
+            })
+            .collect();
+        let headers = lines.iter().flat_map(|(name, line)| [&b"header"[..], name.as_str().as_bytes(), line]);
         Fingerprint::of_parts(
             [parts.method.as_str().as_bytes(), uri.path().as_bytes()]
                 .into_iter()
@@ -114,6 +121,22 @@ mod tests {
         assert_ne!(of(BodyForm::Json, a), of(BodyForm::Json, r#"{"amount":2,"currency":"EUR"}"#));
         assert_ne!(of(BodyForm::Json, r#"["a","b"]"#), of(BodyForm::Json, r#"["b","a"]"#));
         assert_ne!(of(BodyForm::Json, "no json"), of(BodyForm::Json, "no  json"));
+    }
+
+    /// RFC 9110, section 5.3: a proxy may join a header's lines.
+    #[test]
+    fn a_header_in_two_lines_is_the_same_in_one() {
+        let print = |lines: &[&'static str]| {
+            let request = lines.iter().fold(Request::post("/"), |request, line| request.header("x", *line));
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let how = Fingerprinting { headers: vec![HeaderName::from_static("x")], ..Fingerprinting::default() };
+            how.of(&parts, &Bytes::new())
+        };
+        assert_eq!(print(&["a", "b"]), print(&["a, b"]));
+        let all: [&[&str]; 6] = [&[], &[""], &["a"], &["a", "b"], &["b", "a"], &["ab"]];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| print(one) != print(other)), "{one:?}");
+        }
     }
 
     #[test]
