@@ -69,13 +69,16 @@ impl<T: Send + 'static, E: Send + 'static> Future for Detachable<T, E> {
 
 impl<T: Send + 'static, E: Send + 'static> Drop for Detachable<T, E> {
     fn drop(&mut self) {
+        let Some((run, tracked)) = self.run.take() else { return };
         // Whoever polls a run drops it, so the flag needs no ordering of its own.
-        if let Some((run, _tracked)) = self.run.take()
-            && self.begun.0.load(Ordering::Relaxed)
-        {
+        if self.begun.0.load(Ordering::Relaxed) {
             let rest = async move { drop(run.await) };
             self.inner.background.spawn_on(rest, &self.runtime);
+        } else {
+            drop(run);
         }
+        // Last, so that `drain` waits for what is told to the store from here on.
+        drop(tracked);
     }
 }
 

@@ -27,7 +27,8 @@
 //!    long; for 409 while the first request runs; for 425, 429, 502, 503 and 504. It waits as long as
 //!    `Retry-After` says, or by a growing, random pause; up to a number of attempts and a whole time
 //!    ([`Retry`]). A request without a key is sent again only where its method is idempotent by itself
-//!    (RFC 9110, section 9.2.2).
+//!    (RFC 9110, section 9.2.2); so is one whose header has no
+//!    valid key.
 //! 3. **Tells** what came of it: [`ReplayExt`] of an answer, [`ClientError`] where there is none that the
 //!    caller could use.
 //!

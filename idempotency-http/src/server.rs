@@ -11,7 +11,9 @@
 //! ```
 //!
 //! Outside of what changes every response (compression, CORS), so that it is done to replays too; inside
-//! of what limits or measures requests.
+//! of what measures requests, or limits their rate. Outside of what limits **how many run at once**: a handler
+//! goes on when its client has gone, and a limit around this layer would count the clients. Once on a route:
+//! a layer within another, over the same store, finds its key taken.
 //!
 //! # What it does
 //!
@@ -31,6 +33,7 @@ mod finality;
 mod fingerprint;
 mod headers;
 mod identity;
+mod json;
 mod layer;
 mod page;
 mod policy;

@@ -173,6 +173,22 @@ async fn draining_waits_for_a_detachable_run_from_its_start() {
     assert!(run(&handle, &KEY, 8).await.unwrap().is_replay());
 }
 
+/// A process that ends as soon as all is done would leave the lock to lapse.
+#[tokio::test(start_paused = true)]
+async fn draining_waits_for_the_lock_that_a_detachable_run_dropped_early_gives_back() {
+    for polls in 1..=4 {
+        let (store, handle) = faulty();
+        store.yields(4);
+        let mut running = Box::pin(handle.call(&KEY).detachable(async |_| Ok::<u32, Error>(7)));
+        assert!(polled(polls, running.as_mut()).await.is_none());
+        let mut draining = Box::pin(handle.drain(LEASE));
+        assert!(polled(1, draining.as_mut()).await.is_none());
+        drop(running);
+        draining.await.unwrap();
+        assert_eq!(store.calls().last(), Some(&Method::Release), "dropped after {polls} polls");
+    }
+}
+
 #[test]
 fn a_detachable_run_whose_runtime_shut_down_is_left_unknown() {
     let (_, handle) = faulty();

@@ -22,11 +22,13 @@ const DEFAULT_MOST: usize = 10_000;
 /// It is a line of JSON for each name, written and synced before the key is given out, and made anew beside
 /// itself when most of it is out of date. A process that is killed at any moment leaves a file that opens:
 /// a last line that is not whole was never given out. A second process that opens it gets
-/// [`KeyStoreError::InUse`]; the lock is a file beside it, `….lock`.
+/// [`KeyStoreError::InUse`]; the lock is a file beside it, `….lock`. Removed under its process, it is made anew;
+/// where another file takes its place, [`KeyStoreError::Replaced`].
 ///
 /// A name is kept for 24 hours by default. **After that it begins anew**, so the age belongs to how long the
 /// server keeps its answers ([`ReplayExt::remaining_life`](super::ReplayExt::remaining_life)): what was not
-/// answered until then has to be looked up at the server.
+/// answered until then has to be looked up at the server. Ages are told by the machine's clock: one that starts
+/// in 1970 and is set later makes names begin anew, so open the file when the clock is right.
 pub struct KeyFile {
     path: PathBuf,
     shared: Arc<Shared>,
@@ -103,6 +105,7 @@ impl KeyStore for KeyFile {
     async fn keep(&self, name: &str, fresh: HeaderKey) -> Result<HeaderKey, KeyStoreError> {
         let (name, now) = (name.to_owned(), (self.now)());
         self.blocking(move |log, limits| {
+            log.ensure_there()?;
             let is_live = |entry: &Entry| now.saturating_sub(entry.at) < limits.age;
             if let Some(entry) = log.entry(&name).filter(|entry| is_live(entry)) {
                 return Ok(entry.key.clone());
@@ -121,7 +124,11 @@ impl KeyStore for KeyFile {
 
     async fn forget(&self, name: &str) -> Result<(), KeyStoreError> {
         let name = name.to_owned();
-        self.blocking(move |log, _| log.remove(&name)).await
+        self.blocking(move |log, _| {
+            log.ensure_there()?;
+            log.remove(&name)
+        })
+        .await
     }
 }
 

@@ -74,6 +74,12 @@ pub enum KeyStoreError {
         /// Which file.
         path: PathBuf,
     },
+    /// Another file stands where the file was: what is kept here would not be found after a restart.
+    #[error("another file is in the place of the file of keys {}: restart to use that one", path.display())]
+    Replaced {
+        /// Which file.
+        path: PathBuf,
+    },
     /// It has as many names as it may have, none of them old enough to go.
     #[error("{most} names are kept, and there may be no more: forget some, or raise the limit")]
     Full {

@@ -134,7 +134,7 @@ impl Middleware for IdempotencyMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, Error> {
-        let mut sending = Sending { retry: &self.retry, whole: self.whole, keyed: true, key: None, operation: None };
+        let mut sending = Sending { retry: &self.retry, whole: self.whole, key: None, operation: None };
         if request.headers().contains_key(&self.header) {
             // The caller's own, sent as it is: what is wrong with it is the server's to say.
             sending.key =
@@ -143,9 +143,9 @@ impl Middleware for IdempotencyMiddleware {
             let value = self.value_of(&key)?;
             request.headers_mut().insert(self.header.clone(), value);
             (sending.key, sending.operation) = (Some(key), operation);
-        } else if self.retried.contains(request.method()) {
-            sending.keyed = false;
-        } else {
+        }
+        // A header without a key is none either: who does not read it would carry the request out twice.
+        if sending.key.is_none() && !self.retried.contains(request.method()) {
             return next.run(request, extensions).await;
         }
         sending.send(request, extensions, next).await

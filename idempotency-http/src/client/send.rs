@@ -24,8 +24,6 @@ pub(super) struct Sending<'a> {
     pub(super) retry: &'a Retry,
     /// Answers up to so many bytes are waited for.
     pub(super) whole: u64,
-    /// Whether it has a key, of whatever form.
-    pub(super) keyed: bool,
     pub(super) key: Option<HeaderKey>,
     pub(super) operation: Option<String>,
 }
@@ -46,7 +44,7 @@ impl Sending<'_> {
             let limit = self.retry.attempt.min(left());
             let attempt = self.attempt(next.clone().run(request, extensions));
             let (last, told) = match timeout(limit, attempt).await {
-                Ok(Ok((mut response, problem))) => match judge(self.retry, self.keyed, &response, problem) {
+                Ok(Ok((mut response, problem))) => match judge(self.retry, self.key.is_some(), &response, problem) {
                     Verdict::Give => {
                         response.extensions_mut().insert(Sent { key: self.key, attempts });
                         return Ok(response);

@@ -23,8 +23,10 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn link_to(url: &str) -> Option<HeaderValue> {
-        let plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"'));
-        (plain && !url.is_empty()).then(|| HeaderValue::try_from(format!("<{url}>; rel=\"describedby\"")).ok())?
+        // What RFC 3986 leaves out, and a router may take for a pattern.
+        let plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"\\^`{|}".contains(&byte));
+        let absolute = url.parse::<http::Uri>().is_ok_and(|uri| uri.path().starts_with('/'));
+        (plain && absolute).then(|| HeaderValue::try_from(format!("<{url}>; rel=\"describedby\"")).ok())?
     }
 
     /// What of a request an answer needs, kept for when the request is gone.

@@ -40,6 +40,13 @@ pub(super) async fn problem_of(idempotency: &Idempotency, error: &Error) -> Prob
     }
 }
 
+/// A key that is in progress by the very request that asks for it, which would be so for ever.
+pub(super) fn one_too_many() -> Problem {
+    let detail = "a layer within another one, over the same store: put one layer on a route";
+    tracing::error!("a request cannot be run: {detail}");
+    Problem::new(ProblemKind::Misconfigured).with_detail(detail)
+}
+
 /// When to ask again for a run of this age: in a second at first, later in half as long as it has taken,
 /// and never after its lease, by when it is done, renewed or given up.
 fn retry_after_of(age: Duration, remaining: Duration) -> Duration {

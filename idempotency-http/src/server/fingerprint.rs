@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::json::Json;
 use bytes::Bytes;
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue, Uri};
 use idempotency_core::Fingerprint;
-use serde_json::Value;
 
 type Chosen = Arc<dyn Fn(&Parts, &Bytes) -> Fingerprint + Send + Sync>;
 
@@ -19,8 +19,19 @@ pub enum BodyForm {
     #[default]
     Bytes,
     /// As its content, where it is JSON: spaces, the order of an object's fields and how a string is escaped
-    /// do not count. Of a field that stands twice, the last counts. Any other body counts as its bytes.
+    /// do not count; how a number is written does (`1`, `1.0`). Of a field that stands twice, the last counts.
+    /// Any other body counts as its bytes.
     Json,
+}
+
+/// A request's address as it came: within a nested router, axum has taken the prefix off the other one, and
+/// with it the parameters that stand there.
+pub(super) fn uri_of(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    &parts.uri
 }
 
 /// How a request's fingerprint is made: of method, path, query, the chosen headers and the body.
@@ -38,19 +49,26 @@ impl Fingerprinting {
         }
         let json = match self.body {
             BodyForm::Bytes => None,
-            BodyForm::Json => serde_json::from_slice::<Value>(body).ok().and_then(|json| Fingerprint::of(&json).ok()),
+            BodyForm::Json => Json::of(body).and_then(|json| Fingerprint::of(&json).ok()),
         };
         // What kind of content comes next stands before it, so that no header is ever taken for a body.
         let content: [&[u8]; 2] = match &json {
             Some(content) => [b"json", content.as_bytes()],
             None => [b"bytes", body],
         };
-        let uri = &parts.uri;
+        let uri = uri_of(parts);
         let query = uri.query().map(|query| [&b"query"[..], query.as_bytes()]);
-        let headers = self.headers.iter().flat_map(|name| {
-            let values = parts.headers.get_all(name).iter();
-            values.flat_map(move |value| [&b"header"[..], name.as_str().as_bytes(), value.as_bytes()])
-        });
+        // In one line, as a proxy may join them (RFC 9110, section 5.3).
+        let lines: Vec<(&HeaderName, Vec<u8>)> = self
+            .headers
+            .iter()
+            .filter(|name| parts.headers.contains_key(*name))
+            .map(|name| {
+                let values: Vec<&[u8]> = parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+                (name, values.join(&b", "[..]))
+            })
+            .collect();
+        let headers = lines.iter().flat_map(|(name, line)| [&b"header"[..], name.as_str().as_bytes(), line]);
         Fingerprint::of_parts(
             [parts.method.as_str().as_bytes(), uri.path().as_bytes()]
                 .into_iter()
@@ -103,6 +121,22 @@ mod tests {
         assert_ne!(of(BodyForm::Json, a), of(BodyForm::Json, r#"{"amount":2,"currency":"EUR"}"#));
         assert_ne!(of(BodyForm::Json, r#"["a","b"]"#), of(BodyForm::Json, r#"["b","a"]"#));
         assert_ne!(of(BodyForm::Json, "no json"), of(BodyForm::Json, "no  json"));
+    }
+
+    /// RFC 9110, section 5.3: a proxy may join a header's lines.
+    #[test]
+    fn a_header_in_two_lines_is_the_same_in_one() {
+        let print = |lines: &[&'static str]| {
+            let request = lines.iter().fold(Request::post("/"), |request, line| request.header("x", *line));
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let how = Fingerprinting { headers: vec![HeaderName::from_static("x")], ..Fingerprinting::default() };
+            how.of(&parts, &Bytes::new())
+        };
+        assert_eq!(print(&["a", "b"]), print(&["a, b"]));
+        let all: [&[&str]; 6] = [&[], &[""], &["a"], &["a", "b"], &["b", "a"], &["ab"]];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| print(one) != print(other)), "{one:?}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::names::{IDEMPOTENCY_PRIOR, IDEMPOTENCY_REMAINING, IDEMPOTENCY_REPLAYE
 /// Which headers of a response are recorded, and so replayed.
 ///
 /// Whatever is chosen, those that belong to one connection or one sending are not: `Connection` and what it
-/// names, `Keep-Alive`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `Proxy-*` (RFC 9110, section
-/// 7.6.1), and `Content-Length`, which is made anew.
+/// names, `Keep-Alive`, `TE`, `Transfer-Encoding`, `Upgrade`, `Proxy-*` (RFC 9110, section
+/// 7.6.1), and `Content-Length`, which is made anew. `Trailer` is recorded along with trailers alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayedHeaders {
@@ -25,20 +25,21 @@ impl Default for ReplayedHeaders {
     }
 }
 
-const OF_ONE_SENDING: [&str; 10] = [
+const OF_ONE_SENDING: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
     "content-length",
 ];
 
-const OURS: [HeaderName; 4] = [IDEMPOTENCY_REPLAYED, IDEMPOTENCY_STATUS, IDEMPOTENCY_REMAINING, IDEMPOTENCY_PRIOR];
+/// What the layer says itself.
+pub(super) const OURS: [HeaderName; 4] =
+    [IDEMPOTENCY_REPLAYED, IDEMPOTENCY_STATUS, IDEMPOTENCY_REMAINING, IDEMPOTENCY_PRIOR];
 
 impl ReplayedHeaders {
     /// Whether a header of this response is recorded. `sized` keeps a length that tells of a body which is

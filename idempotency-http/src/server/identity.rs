@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::HeaderName;
 use http::request::Parts;
 use idempotency_core::{Fingerprint, Key, LONGEST_PART};
-use serde_json::Value;
 
-use super::fingerprint::Fingerprinting;
+use super::fingerprint::{Fingerprinting, uri_of};
+use super::json::Json;
 use crate::header::{HeaderError, HeaderKey, Reading};
 use crate::names::IDEMPOTENCY_KEY;
 use crate::problem::{Problem, ProblemKind};
@@ -36,10 +36,10 @@ pub enum Missing {
 /// number. For [`Policy::with_key_from`](super::Policy::with_key_from).
 pub fn json_field(pointer: impl Into<String>) -> impl Fn(&Parts, &Bytes) -> Option<String> + Send + Sync + 'static {
     let pointer = pointer.into();
-    move |_, body| match serde_json::from_slice::<Value>(body).ok()?.pointer(&pointer)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    move |_, body| match Json::of(body)?.pointer(&pointer)? {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(text) => Some((*text).to_owned()),
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     }
 }
 
@@ -163,7 +163,7 @@ impl Identity {
         if let Some(matched) = parts.extensions.get::<axum::extract::MatchedPath>() {
             return matched.as_str().to_owned();
         }
-        parts.uri.path().to_owned()
+        uri_of(parts).path().to_owned()
     }
 
     fn check_format(&self, key: &str) -> Result<(), Problem> {

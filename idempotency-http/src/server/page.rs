@@ -59,7 +59,8 @@ impl PolicyPage {
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
         let url = self.url.clone().unwrap_or_else(|| super::policy::DEFAULT_POLICY_URL.to_owned());
         let path = url.parse::<http::Uri>().map_or_else(|_| url, |uri| uri.path().to_owned());
-        axum::Router::new().route_service(&path, self)
+        // The path is one, whatever older patterns it may look like.
+        axum::Router::new().without_v07_checks().route_service(&path, self)
     }
 
     fn written(mut self) -> Self {

@@ -145,7 +145,9 @@ impl Policy {
         self.identified(|identity| identity.fingerprint.body = form)
     }
 
-    /// Sets request headers that count, beside method, path, query and body; none by default.
+    /// Sets request headers that count, beside method, path, query and body; none by default. Neither `Host` nor
+    /// `Content-Type` counts unless named here: proxies change them between a request and its retry. Services for
+    /// several hosts tell them apart by [`with_scope`](Self::with_scope).
     pub fn with_fingerprinted_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.identified(|identity| identity.fingerprint.headers = names.into_iter().collect())
     }
@@ -277,7 +279,7 @@ pub enum PolicyError {
     /// There is no header to read a key from.
     #[error("there is no header to read a key from")]
     NoHeader,
-    /// A `Link` header cannot hold the policy's URL.
-    #[error("the policy's URL is empty, or has characters that a URL does not have")]
+    /// The policy's URL is none that an answer could link to from anywhere.
+    #[error("the policy's URL is not `https://…` or `/…`, or has characters that a URL does not have")]
     Url,
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -36,10 +36,14 @@ impl Recorded {
         trailers: Option<&HeaderMap>,
     ) -> Self {
         let pair = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
+        // Over HTTP/1.1, trailers come only where the head names them.
+        let is_kept = |name: &HeaderName| {
+            kept.keeps(name, &head.headers, sized) && (name != header::TRAILER || trailers.is_some())
+        };
         let trailers = trailers.into_iter().flatten();
         Self {
             status: head.status,
-            headers: head.headers.iter().filter(|(name, _)| kept.keeps(name, &head.headers, sized)).map(pair).collect(),
+            headers: head.headers.iter().filter(|(name, _)| is_kept(name)).map(pair).collect(),
             body: body.clone(),
             trailers: trailers.filter(|(name, _)| kept.keeps(name, &head.headers, false)).map(pair).collect(),
         }
@@ -102,8 +106,8 @@ fn take_part(bytes: &mut Bytes) -> Option<Bytes> {
 }
 
 fn map_of(pairs: Vec<(HeaderName, HeaderValue)>) -> HeaderMap {
-    // Room for those that the layer adds.
-    let mut map = HeaderMap::with_capacity(pairs.len() + 3);
+    // Room for those that the layer adds. Of one name there may be more lines than a map has room for names.
+    let mut map = HeaderMap::try_with_capacity(pairs.len() + 3).unwrap_or_default();
     for (name, value) in pairs {
         map.append(name, value);
     }

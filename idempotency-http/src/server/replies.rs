@@ -10,7 +10,7 @@ use idempotency_core::{Attempt, Effect, Error, Origin};
 
 use super::bodies::Limits;
 use super::finality::Finality;
-use super::headers::ReplayedHeaders;
+use super::headers::{OURS, ReplayedHeaders};
 use super::record::{Answered, Recorded};
 use super::response_body::{Gathered, ReplyBody, gather};
 use crate::names::{IDEMPOTENCY_PRIOR, IDEMPOTENCY_STATUS, Status};
@@ -78,6 +78,10 @@ impl Replies {
         limits: &Limits,
     ) -> Result<Answered<B>, Unanswered<B, E>> {
         let (mut head, body) = response.into_parts();
+        // A gateway's backend may have said these of a key of its own.
+        for name in OURS {
+            head.headers.remove(name);
+        }
         let finality = head.extensions.get().copied().unwrap_or_else(|| (self.finality)(head.status));
         let marked = |mut head: http::response::Parts, body| {
             if attempt.prior().is_some() {
@@ -86,11 +90,20 @@ impl Replies {
             Box::new(Response::from_parts(head, body))
         };
         let gathered = match finality {
+            // Nothing is kept of the run, so nothing is freed, and nobody will be told of it.
+            Finality::Free | Finality::Unknown if attempt.lock().is_none() => Gathered::Begun(ReplyBody::passed(body)),
             Finality::Free => return Err(Unanswered::Freed(marked(head, ReplyBody::passed(body)))),
             Finality::Unknown => return Err(Unanswered::Unknown(marked(head, ReplyBody::passed(body)))),
             Finality::FactOnly => Gathered::Begun(ReplyBody::passed(body)),
-            Finality::Final if is_stream(&head) => Gathered::Begun(ReplyBody::passed(body)),
-            Finality::Final => gather(body, limits).await,
+            Finality::Final if head.status.is_informational() || is_stream(&head) => {
+                Gathered::Begun(ReplyBody::passed(body))
+            }
+            Finality::Final => match gather(body, limits).await {
+                Gathered::Whole { bytes, .. } if method != Method::HEAD && tells_another_length(&head, bytes.len()) => {
+                    Gathered::Begun(ReplyBody::of_another_length(bytes))
+                }
+                gathered => gathered,
+            },
         };
         Ok(match gathered {
             Gathered::Whole { bytes, trailers } => {
@@ -115,6 +128,13 @@ impl Replies {
 fn is_stream(head: &http::response::Parts) -> bool {
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+/// Whether a response says of itself that it has more or less than it has: it is not whole, and a replay, whose
+/// length is told anew, would seem to be.
+fn tells_another_length(head: &http::response::Parts, bytes: usize) -> bool {
+    let told = head.headers.get(header::CONTENT_LENGTH).and_then(|told| told.to_str().ok()?.trim().parse().ok());
+    head.status != StatusCode::NOT_MODIFIED && told.is_some_and(|told: usize| told != bytes)
 }
 
 /// Says in a response what became of its key.

@@ -132,7 +132,7 @@ impl<B: Body> Body for RequestBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Gathered { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Gathered { bytes, trailers } => size_of(bytes, trailers.as_ref()),
             Kind::Untouched { body } => body.size_hint(),
         }
     }
@@ -141,6 +141,18 @@ impl<B: Body> Body for RequestBody<B> {
 /// The next frame of a body that is all there.
 pub(super) fn next_of(bytes: &mut Bytes, trailers: &mut Option<HeaderMap>) -> Option<Frame<Bytes>> {
     if bytes.is_empty() { trailers.take().map(Frame::trailers) } else { Some(Frame::data(std::mem::take(bytes))) }
+}
+
+/// The size of a body that is all there. With trailers none is told, so that whoever sends it over HTTP/1.1
+/// sends chunks: after a told length there are no trailers.
+pub(super) fn size_of(bytes: &Bytes, trailers: Option<&HeaderMap>) -> SizeHint {
+    let length = bytes.len() as u64;
+    if trailers.is_none() {
+        return SizeHint::with_exact(length);
+    }
+    let mut hint = SizeHint::new();
+    hint.set_lower(length);
+    hint
 }
 
 /// A frame whose data is `Bytes`; without a copy where it was.

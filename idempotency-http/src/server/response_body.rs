@@ -9,10 +9,11 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::bodies::Limits;
-use super::request_body::{as_bytes, next_of};
+use super::request_body::{as_bytes, next_of, size_of};
 
 pin_project_lite::pin_project! {
     /// A response's body: recorded or gathered whole, gathered in part with the rest as it comes, or the
@@ -49,6 +50,13 @@ impl<B: Body> ReplyBody<B> {
         Self { kind: Kind::Passed { body } }
     }
 
+    /// All of a body whose length is not the one that its head tells: whoever sends it finds that out, as if it
+    /// came from the handler.
+    pub(super) fn of_another_length(bytes: Bytes) -> Self {
+        let front = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
+        Self::begun(front, None, None)
+    }
+
     const fn begun(front: VecDeque<Bytes>, failed: Option<B::Error>, rest: Option<Pin<Box<B>>>) -> Self {
         Self { kind: Kind::Begun { front, paused: false, failed, rest } }
     }
@@ -62,11 +70,11 @@ pub(super) async fn gather<B: Body>(body: B, limits: &Limits) -> Gathered<B> {
     if body.is_end_stream() {
         return Gathered::Whole { bytes: Bytes::new(), trailers: None };
     }
-    let until = Instant::now() + limits.response_time;
+    let until = Instant::now().checked_add(limits.response_time);
     let mut body = Box::pin(body);
     let (mut front, mut length) = (VecDeque::new(), 0);
     loop {
-        let frame = match timeout_at(until, body.frame()).await {
+        let frame = match before(until, body.frame()).await {
             Ok(Some(Ok(frame))) => as_bytes(frame),
             Ok(None) => return Gathered::Whole { bytes: joined(front, length), trailers: None },
             Ok(Some(Err(error))) => return Gathered::Begun(ReplyBody::begun(front, Some(error), None)),
@@ -85,6 +93,14 @@ pub(super) async fn gather<B: Body>(body: B, limits: &Limits) -> Gathered<B> {
                 return Gathered::Whole { bytes: joined(front, length), trailers: frame.into_trailers().ok() };
             }
         }
+    }
+}
+
+/// As `timeout_at`, for times too that no clock comes to.
+async fn before<T>(until: Option<Instant>, what: impl Future<Output = T>) -> Result<T, Elapsed> {
+    match until {
+        Some(until) => timeout_at(until, what).await,
+        None => Ok(what.await),
     }
 }
 
@@ -134,7 +150,7 @@ impl<B: Body> Body for ReplyBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Whole { bytes, trailers } => size_of(bytes, trailers.as_ref()),
             Kind::Begun { front, rest, .. } => {
                 let held: u64 = front.iter().map(|data| data.len() as u64).sum();
                 let rest = rest.as_ref().map_or_else(SizeHint::default, |rest| rest.size_hint());

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
-use idempotency_core::{Attempt, Call, How, Idempotency, Key, Outcome, Unrecorded};
+use idempotency_core::{Attempt, Call, Error, How, Idempotency, Key, Outcome, Unrecorded};
 use tower_service::Service;
 
-use super::conflict::problem_of;
+use super::conflict::{one_too_many, problem_of};
 use super::identity::Head;
 use super::layer::Shared;
 use super::policy::Policy;
@@ -60,6 +60,8 @@ where
     };
 
     let headers = policy.answers.kept(&parts.headers);
+    // The layer around this one runs the request, under the very key that is asked for here.
+    let is_within = parts.extensions.get::<Attempt>().is_some_and(|outer| *outer.key() == key);
     let running = {
         let policy = policy.clone();
         // Boxed, as it is moved often on its way, and the run is one allocation.
@@ -79,6 +81,9 @@ where
         Err(Unanswered::Freed(response)) => Ok(marked(*response, Status::Freed)),
         Err(Unanswered::Unknown(response)) => Ok(marked(*response, Status::Unknown)),
         Err(Unanswered::Service(error)) => Err(error),
+        Err(Unanswered::Idempotency(Error::InProgress { .. })) if is_within => {
+            Ok(answer(&policy, &one_too_many(), &headers))
+        }
         Err(Unanswered::Idempotency(error)) => {
             Ok(answer(&policy, &problem_of(&shared.idempotency, &error).await, &headers))
         }

@@ -147,6 +147,33 @@ async fn a_call_that_is_dropped_goes_on_once_its_handler_runs() {
     assert_eq!(replay.headers()["idempotency-replayed"], "true");
 }
 
+/// A limit within the layer holds for handlers, not for their clients.
+#[tokio::test]
+async fn a_limit_within_holds_for_handlers_whose_clients_have_gone() {
+    let (began, go) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (tell, wait) = (began.clone(), go.clone());
+    let inner = service_fn(move |_: Request<Body>| {
+        let (tell, wait) = (tell.clone(), wait.clone());
+        async move {
+            tell.notify_one();
+            wait.notified().await;
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+        }
+    });
+    let layer = IdempotencyLayer::new(memory());
+    let mut service = ServiceBuilder::new().layer(layer.clone()).layer(ConcurrencyLimitLayer::new(1)).service(inner);
+    let call = service.ready().await.unwrap().call(post("k"));
+    tokio::select! {
+        _ = call => panic!("the handler waits"),
+        () = began.notified() => {}
+    }
+    let pending = futures_util::poll!(std::pin::pin!(poll_fn(|cx| service.poll_ready(cx)))).is_pending();
+    assert!(pending, "the handler that goes on does not count");
+    go.notify_one();
+    layer.drain(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(service.ready().await.unwrap().call(post("k")).await.unwrap().headers()["idempotency-replayed"], "true");
+}
+
 /// Not a byte of the body, nothing of the store: a future that is dropped before it is polled did nothing.
 #[tokio::test]
 async fn a_call_that_is_never_polled_does_nothing() {

@@ -18,6 +18,10 @@ mod curl;
 #[cfg(feature = "server")]
 mod detached;
 mod headers;
+#[cfg(feature = "axum")]
+mod nested;
+#[cfg(feature = "server")]
+mod odd_responses;
 #[cfg(feature = "server")]
 mod page;
 #[cfg(feature = "server")]

@@ -85,3 +85,13 @@ async fn a_page_may_have_several_policies_and_escapes_what_they_say() {
     let html = Ask::new("GET", "/idempotency").send(to).await.text();
     assert!(html.contains("&lt;b&gt;a &quot;UUID&quot;&lt;/b&gt;") && html.contains("derived"), "{html}");
 }
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_page_stands_at_whatever_path_its_url_has() {
+    for (url, path) in [("/:policy/*all", "/:policy/*all"), ("https://shop.example", "/"), ("/p?v=1", "/p")] {
+        let policy = Policy::new().with_policy_url(url).unwrap();
+        let to = serve(PolicyPage::new(&memory()).with_policy(["POST /"], &policy).into_router()).await;
+        assert_eq!(Ask::new("GET", path).send(to).await.status, 200, "{url}");
+    }
+}

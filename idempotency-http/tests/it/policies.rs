@@ -117,8 +117,11 @@ async fn a_response_over_the_handles_limit_is_done_and_not_run_again() {
 fn settings_that_are_not_valid_are_refused_where_they_are_given() {
     assert!(matches!(Policy::new().with_header_names(["no good"]), Err(PolicyError::HeaderName(_))));
     assert!(matches!(Policy::new().with_header_names([]), Err(PolicyError::NoHeader)));
-    for url in ["", "a b", "a>b", "a\nb", "a\"b"] {
+    for url in ["", "a b", "a>b", "a\nb", "a\"b", "policy", "../policy", "/policies/{id}"] {
         assert!(matches!(Policy::new().with_policy_url(url), Err(PolicyError::Url)), "{url}");
+    }
+    for url in ["/", "/policy", "/:policy/*all", "https://shop.example", "https://shop.example/policy?v=1"] {
+        assert!(Policy::new().with_policy_url(url).is_ok(), "{url}");
     }
     for bad in [Duration::ZERO, Duration::MAX] {
         assert_eq!(Policy::new().with_retention(bad).unwrap_err().name, "retention");
@@ -138,4 +141,14 @@ fn every_kind_of_problem_has_a_name_and_a_status_of_its_own_kind() {
     names.dedup();
     assert_eq!(names.len(), ProblemKind::ALL.len());
     assert!(ProblemKind::ALL.iter().all(|kind| kind.status().as_u16() >= 400 && !kind.title().is_empty()));
+}
+
+#[tokio::test]
+async fn times_without_an_end_are_times() {
+    let policy = Policy::new().with_request_time(Duration::MAX).with_response_time(Duration::MAX);
+    let layer = IdempotencyLayer::new(memory()).with_policy(policy);
+    let to = serve(Router::new().route("/", post(|body: Bytes| async { body })).layer(layer)).await;
+    let first = Ask::post("/", "k", "a").send(to).await;
+    assert_eq!((first.text(), first.said()), ("a".to_owned(), Some("recorded")));
+    assert!(Ask::post("/", "k", "a").send(to).await.is_replay());
 }

@@ -1,6 +1,8 @@
 //! Stores that fail: before the handler, and after it.
 
 use axum::Router;
+use axum::extract::Path;
+use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Extension, Json};
 use idempotency::{Attempt, Idempotency, OnUnknown, StoreErrorKind};
@@ -125,4 +127,19 @@ async fn a_policy_that_cannot_be_followed_is_told_and_runs_nothing() {
     let (to, runs) = started(&idempotency, Policy::new().with_on_unknown(OnUnknown::Reconcile)).await;
     Ask::post("/", "k", "a").send(to).await.assert_problem(500, "misconfigured");
     assert_eq!(runs.count(), 0);
+}
+
+/// What the handler answers says nothing of a key that nothing is kept under: a client must not take it for
+/// leave to send the request again.
+#[tokio::test]
+async fn an_unprotected_run_says_so_whatever_it_answers() {
+    let (faults, idempotency) = faulty();
+    let handler = |Path(code): Path<u16>| async move { StatusCode::from_u16(code).unwrap() };
+    let layer = IdempotencyLayer::new(quick(idempotency)).with_policy(Policy::new().with_fail_open());
+    let to = serve(Router::new().route("/{code}", post(handler)).layer(layer)).await;
+    faults.always(Method::Acquire, Fault::DOWN);
+    for code in [201, 401, 409, 422, 500, 503] {
+        let reply = Ask::post(&format!("/{code}"), "k", "a").send(to).await;
+        assert_eq!((reply.status, reply.said()), (code, Some("unprotected")));
+    }
 }

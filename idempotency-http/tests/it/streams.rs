@@ -166,3 +166,22 @@ async fn head_tells_the_length_again_without_a_body() {
     let get = Ask::new("GET", "/").header("Idempotency-Key", "k").send(to).await;
     assert_eq!((get.text(), get.is_replay()), ("run 2".to_owned(), false), "another method is another operation");
 }
+
+/// Over HTTP/1.1 trailers come only after chunks, and only those that the head announces.
+#[tokio::test]
+async fn trailers_come_again_over_http_1_too() {
+    let handler = |request: Request<Body>| async {
+        let mut response = with_trailers(request).await;
+        response.headers_mut().insert(header::TRAILER, HeaderValue::from_static("x-checksum"));
+        response
+    };
+    let to = serve(Router::new().route("/", post(handler)).layer(once(Policy::new()))).await;
+    for replay in [false, true] {
+        let mut client = TcpStream::connect(to).await.unwrap();
+        client.write_all(&Ask::post("/", "k", "a").header("TE", "trailers").bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(LONG, client.read_to_string(&mut answer)).await.expect("an end").unwrap();
+        assert_eq!(answer.contains("idempotency-replayed: true"), replay, "{answer}");
+        assert!(answer.ends_with("\r\n1\r\na\r\n0\r\nx-checksum: none\r\n\r\n"), "{answer}");
+    }
+}

@@ -7,13 +7,18 @@ use std::time::{Duration, Instant};
 
 use idempotency::OnUnknown;
 use idempotency_http::client::reqwest_middleware::ClientBuilder;
-use idempotency_http::client::{ClientError, IdempotencyMiddleware, KeyFile, Operation, ReplayExt, Retry};
+use idempotency_http::client::{
+    ClientError, IdempotencyMiddleware, KeyFile, KeyStore as _, Operation, ReplayExt, Retry,
+};
+use idempotency_http::header::HeaderKey;
 use idempotency_testkit::processes::{Program, Random, role};
 
 use super::{Service, until};
 
 pub(super) fn add_to(program: &mut Program) {
     program.role("client", client);
+    program.role("mover", mover);
+    program.test("a_process_that_changes_its_folder_keeps_its_keys_where_they_were", moves_away);
     program.test("a_client_killed_before_its_answer_asks_again_with_the_same_key", killed_before_its_answer);
     program.test("a_client_killed_at_random_leaves_one_effect_an_operation", killed_at_random);
     program.test("a_client_outlives_a_server_killed_in_mid_handler", || outlives(OnUnknown::RunAgain));
@@ -110,4 +115,26 @@ fn outlives(on_unknown: OnUnknown) {
         OnUnknown::Refuse => assert!(answer.starts_with("OutcomeUnknown"), "{answer}"),
         _ => assert!(answer.contains("replay: false, after an unknown one: true"), "{answer}"),
     }
+}
+
+/// Keeps a key in a file that is named from the folder it starts in, moves to another folder as services do,
+/// and makes the file anew by many more names.
+#[tokio::main(flavor = "current_thread")]
+async fn mover(arguments: &[String]) {
+    let [away] = arguments else { panic!("a folder") };
+    let keys = KeyFile::open("client-keys").unwrap();
+    std::env::set_current_dir(away).unwrap();
+    keys.keep("order-42", HeaderKey::new("the-first").unwrap()).await.unwrap();
+    for number in 0..200 {
+        keys.keep(&format!("{number}"), HeaderKey::new("k").unwrap()).await.unwrap();
+        keys.forget(&format!("{number}")).await.unwrap();
+    }
+}
+
+fn moves_away() {
+    let (folder, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert!(role("mover").arg(away.path()).current_dir(folder.path()).status().unwrap().success());
+    assert_eq!(std::fs::read_dir(away.path()).unwrap().count(), 0, "something was written there");
+    let keys = std::fs::read_to_string(folder.path().join("client-keys")).unwrap();
+    assert!(keys.contains("order-42") && keys.lines().count() < 200, "{keys}");
 }

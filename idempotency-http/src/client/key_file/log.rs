@@ -53,15 +53,20 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn open(path: &Path) -> Result<Self, KeyStoreError> {
-        let failed = |source| KeyStoreError::Io { path: path.to_owned(), source };
+    pub(super) fn open(named: &Path) -> Result<Self, KeyStoreError> {
+        let failed = |source| KeyStoreError::Io { path: named.to_owned(), source };
+        let path = &full_name(named).map_err(failed)?;
         let lock = open(&beside(path, ".lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(KeyStoreError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        take(&lock, path)?;
         let mut file = open(path).map_err(failed)?;
+        // The other one may be removed as a leftover. Elsewhere than on Unix this would keep readers out.
+        if cfg!(unix) {
+            take(&file, path)?;
+        }
+        // Made anew by another process meanwhile, which then has the new one.
+        if leads_to(path, &file).map_err(failed)? != Some(true) {
+            return Err(KeyStoreError::InUse { path: path.to_owned() });
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         // A line without its end was being written when the process died: nobody has seen its key.
@@ -85,6 +90,19 @@ impl Log {
 
     pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
+    }
+
+    /// Makes the file anew where it was removed or moved away: what is written to it then is lost.
+    ///
+    /// # Errors
+    /// Another file stands in its place.
+    pub(super) fn ensure_there(&mut self) -> Result<(), KeyStoreError> {
+        match leads_to(&self.path, &self.file) {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err(KeyStoreError::Replaced { path: self.path.clone() }),
+            Ok(None) => self.rewrite(),
+            Err(source) => Err(KeyStoreError::Io { path: self.path.clone(), source }),
+        }
     }
 
     /// How many are kept.
@@ -138,6 +156,9 @@ impl Log {
         let rewritten = (|| {
             let new = beside(&self.path, ".new");
             let mut file = open(&new)?;
+            if cfg!(unix) {
+                file.try_lock()?;
+            }
             file.set_len(0)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
@@ -170,6 +191,42 @@ fn read(line: &[u8]) -> Option<(String, Option<Entry>)> {
         Some(Kept { key, at }) => Some(Entry { key: HeaderKey::new(key).ok()?, at: Duration::from_millis(at) }),
     };
     Some((name, entry))
+}
+
+/// The file's own name, of which there is one: a link to it has no lock of its own, and the file stays where it
+/// is when the process changes its folder.
+fn full_name(path: &Path) -> io::Result<PathBuf> {
+    // What is not there has no such name yet.
+    drop(open(path)?);
+    path.canonicalize()
+}
+
+fn take(lock: &File, path: &Path) -> Result<(), KeyStoreError> {
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => KeyStoreError::InUse { path: path.to_owned() },
+        TryLockError::Error(source) => KeyStoreError::Io { path: path.to_owned(), source },
+    })
+}
+
+/// Whether a path leads to an open file; `None` where it leads to none.
+#[cfg(unix)]
+fn leads_to(path: &Path, file: &File) -> io::Result<Option<bool>> {
+    use std::os::unix::fs::MetadataExt;
+
+    match std::fs::metadata(path) {
+        Ok(there) => {
+            let own = file.metadata()?;
+            Ok(Some((there.dev(), there.ino()) == (own.dev(), own.ino())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// An open file stays where it is.
+#[cfg(not(unix))]
+fn leads_to(_: &Path, _: &File) -> io::Result<Option<bool>> {
+    Ok(Some(true))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

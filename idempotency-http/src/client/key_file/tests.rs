@@ -143,3 +143,56 @@ async fn of_many_at_once_all_get_one_key() {
     }
     assert_eq!(found.len(), 1);
 }
+
+/// The lock stands beside the file itself, whatever name it was opened by.
+#[cfg(unix)]
+#[test]
+fn a_file_with_two_names_is_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other-name");
+    std::os::unix::fs::symlink(file(&folder), &other).unwrap();
+    for (first, second) in [(file(&folder), other.clone()), (other.clone(), file(&folder))] {
+        let opened = KeyFile::open(first).unwrap();
+        assert!(matches!(KeyFile::open(second), Err(KeyStoreError::InUse { .. })));
+        drop(opened);
+    }
+    assert!(other.is_symlink());
+}
+
+/// It looks like something that a dead process left behind.
+#[cfg(unix)]
+#[tokio::test]
+async fn to_remove_the_lock_beside_it_does_not_let_a_second_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFile::open(file(&folder)).unwrap();
+    for names in [0, 200] {
+        // Enough of them to have the file made anew.
+        for number in 0..names {
+            keys.keep(&number.to_string(), key("k")).await.unwrap();
+            keys.forget(&number.to_string()).await.unwrap();
+        }
+        fs::remove_file(folder.path().join("keys.lock")).unwrap();
+        assert!(matches!(KeyFile::open(file(&folder)), Err(KeyStoreError::InUse { .. })), "after {names} names");
+    }
+}
+
+/// What is written to a file that nobody can open any more is not kept.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_removed_under_it_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFile::open(file(&folder)).unwrap();
+    keys.keep("before", key("before")).await.unwrap();
+    fs::remove_file(file(&folder)).unwrap();
+    keys.keep("after", key("after")).await.unwrap();
+    drop(keys);
+    let keys = KeyFile::open(file(&folder)).unwrap();
+    for name in ["before", "after"] {
+        assert_eq!(keys.keep(name, key("new")).await.unwrap(), key(name));
+    }
+    // Another's file in its place is not overwritten.
+    fs::remove_file(file(&folder)).unwrap();
+    fs::write(file(&folder), "another's").unwrap();
+    assert!(matches!(keys.keep("after", key("x")).await, Err(KeyStoreError::Replaced { .. })));
+    assert_eq!(fs::read_to_string(file(&folder)).unwrap(), "another's");
+}

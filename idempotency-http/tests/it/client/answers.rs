@@ -183,3 +183,16 @@ async fn a_run_after_an_unknown_one_is_told() {
     assert!(answer.status() == StatusCode::OK && answer.follows_unknown() && !answer.is_replay(), "{answer:?}");
     log.one_key_of(2);
 }
+
+/// Fail-open: nothing would keep a second sending from running again.
+#[tokio::test]
+async fn what_failed_without_protection_is_not_sent_again() {
+    let (faults, idempotency) = faulty();
+    faults.always(Method::Acquire, Fault::DOWN);
+    let layer = IdempotencyLayer::new(idempotency).with_policy(Policy::new().with_fail_open());
+    let handler = async || StatusCode::SERVICE_UNAVAILABLE;
+    let (to, log) = Log::serve(Router::new().route("/", post(handler).layer(layer)), HEADER).await;
+    let answer = client(quick(), |once| once).post(format!("http://{to}/")).send().await.unwrap();
+    assert_eq!(answer.key_status(), Some(Status::Unprotected), "{answer:?}");
+    log.one_key_of(1);
+}

@@ -1,6 +1,7 @@
 //! Which key a request has, and how it is written.
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::any;
 use idempotency_http::client::{
     ClientError, ClientKey, IdempotencyMiddleware, KeyFile, KeyStoreError, Operation, ReplayExt, Spelling,
@@ -96,4 +97,18 @@ async fn where_a_key_cannot_be_kept_nothing_is_sent() {
     let full = client(quick(), |once| once.with_key_store(full)).post(&url).with_extension(operation).send().await;
     assert!(matches!(told(full.unwrap_err()), ClientError::KeyStore(KeyStoreError::Full { most: 0 })));
     assert!(log.all().is_empty());
+}
+
+/// A server that reads keys refuses these; one that does not must not get the request twice.
+#[tokio::test]
+async fn a_header_without_a_key_is_no_leave_to_send_again() {
+    let router = Router::new().route("/", any(async || StatusCode::SERVICE_UNAVAILABLE));
+    let (to, log) = Log::serve(router, "idempotency-key").await;
+    let client = client(quick(), |once| once);
+    for set in ["", "\"", "one, two"] {
+        let answer = client.post(format!("http://{to}/")).header("Idempotency-Key", set).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{set:?}");
+        assert_eq!(log.all().last().unwrap().keys, [set]);
+    }
+    assert_eq!(log.all().len(), 3, "each was sent once");
 }
