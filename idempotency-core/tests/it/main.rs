@@ -9,6 +9,7 @@ mod codecs;
 mod concurrency;
 mod doubts;
 mod envelopes;
+mod exclusive_cut_off;
 mod exclusive_matrix;
 mod exclusive_slots;
 mod exclusive_times;
