@@ -142,10 +142,11 @@ impl Job<'_> {
         let mut lost = pin!(attempt.lost());
         poll_fn(|cx| {
             if !self.keeps_running {
-                if let Poll::Ready(why) = lost.as_mut().poll(cx) {
-                    return Poll::Ready(Err(Ended::Lost(why)));
-                }
-                if let Some(why) = attempt.lost_by_now() {
+                let lost = match lost.as_mut().poll(cx) {
+                    Poll::Ready(why) => Some(why),
+                    Poll::Pending => attempt.lost_by_now(),
+                };
+                if let Some(why) = lost {
                     return Poll::Ready(Err(Ended::Lost(why)));
                 }
             }

@@ -81,7 +81,7 @@ async fn a_store_that_cannot_be_reached_before_costs_an_error_and_nothing_runs()
         let failed = run(&handle, &ghost, true).await;
         let of = if method == Method::Get { slot() } else { job() };
         assert!(matches!(&failed, Err(Error::Store { key, .. }) if *key == of), "{method:?}, {fault:?}: {failed:?}");
-        assert!(begun.elapsed() <= Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(6));
         assert_eq!(ghost.begun(), 0);
         store.heal();
         settle_down(&handle).await;

@@ -205,12 +205,15 @@ async fn a_lock_that_is_taken_from_a_run_stops_it() {
 #[test]
 fn a_job_is_not_polled_after_a_pause_in_which_its_lease_ran_out() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    for of_slot in [false, true] {
-        let (_, handle) = faulty();
-        let lease = Duration::from_millis(30);
-        let handle = handle.with_lease(lease).unwrap();
+    let lease = Duration::from_millis(30);
+    for (of_slot, at_most, lost) in [
+        (false, LONG, LeaseLost::NotRenewed),
+        (true, LONG, LeaseLost::NotRenewed),
+        (false, lease, LeaseLost::RanTooLong),
+    ] {
+        let handle = faulty().1.with_lease(lease).unwrap();
         let went_on = AtomicBool::new(false);
-        let run = handle.exclusive("expire");
+        let run = handle.exclusive("expire").at_most_for(at_most);
         let run = if of_slot { run.slot("1") } else { run };
         let run = run.run(async |_: Attempt| {
             std::thread::sleep(lease * 2);
@@ -219,7 +222,7 @@ fn a_job_is_not_polled_after_a_pause_in_which_its_lease_ran_out() {
             Ok::<u32, Error>(1)
         });
         let error = runtime.block_on(run).unwrap_err();
-        assert!(matches!(error, Error::LockLost { why: LeaseLost::NotRenewed, .. }), "{error:?}");
+        assert!(matches!(error, Error::LockLost { why, .. } if why == lost), "{error:?}");
         assert!(!went_on.load(Ordering::SeqCst));
     }
 }
