@@ -213,7 +213,8 @@ impl<'a> Exclusive<'a> {
         F: FnOnce(Attempt) -> Fut + Send + 'a,
         Fut: Future<Output = Result<T, E>> + Send + 'a,
     {
-        async move { self.checked()?.run(job).await }
+        let checked = self.checked();
+        async move { checked?.run(job).await }
     }
 
     fn key(&self) -> KeyBuilder {

@@ -152,8 +152,8 @@ async fn a_slot_of_a_period_is_done_once_in_it() {
     let first = "/exclusive/clean/3600s/1970-01-01T01:00:00.000000Z".to_owned();
     assert_eq!(run(at(3600), HOUR).await, (true, first.clone()));
     assert_eq!(run(at(7199), HOUR).await, (false, first.clone()));
-    assert_eq!(run(at(7200), HOUR).await.0, true);
-    assert_eq!(run(at(3600), HOUR / 2).await.0, true);
+    assert!(run(at(7200), HOUR).await.0);
+    assert!(run(at(3600), HOUR / 2).await.0);
     assert_eq!(run(at(3601), HOUR).await, (false, first));
     // Named as it is shown elsewhere.
     let shown = Timestamp::from(at(3600)).to_string();
