@@ -179,8 +179,8 @@ impl<'a> Exclusive<'a> {
     /// Runs `job` unless another run of its name is under way.
     ///
     /// The fence of its attempt orders all runs of the job, whatever their slot. A successful run takes two
-    /// round trips, one of a slot five, and one more for each third of a lease; whoever comes to a slot that
-    /// is done takes one.
+    /// round trips, one of a slot five, and each lock one more for every third of a lease; whoever comes to a
+    /// slot that is done takes one.
     ///
     /// # Lost
     /// A run whose lock is lost is stopped: its future is dropped at its next await. What it started

@@ -40,8 +40,8 @@ impl From<Error> for Failed {
 
 pub(crate) fn add_to(program: &mut Program) {
     program.role("jobs", |arguments| {
-        let [url, log] = arguments else { panic!("{arguments:?}") };
-        runtime().block_on(work(url, Arc::new(Log::open(Path::new(log)))));
+        let [url, log, from] = arguments else { panic!("{arguments:?}") };
+        runtime().block_on(work(url, Arc::new(Log::open(Path::new(log))), from.parse().unwrap()));
     });
     program.test("jobs::never_two_at_once_and_each_slot_once", never_two_at_once_and_each_slot_once);
 }
@@ -93,10 +93,10 @@ async fn job(attempt: Attempt, slot: u64, log: Arc<Log>) -> Result<u64, Failed> 
     Ok(fence)
 }
 
-/// Role: goes through all slots, whoever else does.
-async fn work(url: &str, log: Arc<Log>) {
+/// Role: goes through all slots, round from this one, whoever else does.
+async fn work(url: &str, log: Arc<Log>, from: u64) {
     let handle = Idempotency::new(open(url, "jobs:", 0).await).with_lease(LEASE).unwrap();
-    for slot in 0..SLOTS {
+    for slot in (from..from + SLOTS).map(|slot| slot % SLOTS) {
         let report = loop {
             let run = handle.exclusive("bill").slot(slot.to_string());
             match run.run(|attempt| job(attempt, slot, log.clone())).await {
@@ -119,8 +119,8 @@ async fn work(url: &str, log: Arc<Log>) {
 struct Worker(Child);
 
 impl Worker {
-    fn start(url: &str, log: &Path) -> Self {
-        Self(role("jobs").arg(url).arg(log).stdin(Stdio::null()).spawn().unwrap())
+    fn start(url: &str, log: &Path, from: usize) -> Self {
+        Self(role("jobs").arg(url).arg(log).arg(from.to_string()).stdin(Stdio::null()).spawn().unwrap())
     }
 }
 
@@ -138,7 +138,9 @@ fn never_two_at_once_and_each_slot_once() {
     File::create(&log).unwrap();
     let read = || std::fs::read_to_string(&log).unwrap();
     let (url, begun) = (server.url(), Instant::now());
-    let mut workers: Vec<Worker> = (0..PROCESSES).map(|_| Worker::start(&url, &log)).collect();
+    // Each begins with another slot, so that only the job's lock keeps them from running at once.
+    let start = |nth: usize| Worker::start(&url, &log, nth * 5);
+    let mut workers: Vec<Worker> = (0..PROCESSES).map(start).collect();
     let mut killed = BTreeSet::new();
     while !workers.is_empty() {
         assert!(begun.elapsed() < SURELY, "it does not come to an end:\n{}", read());
@@ -147,7 +149,7 @@ fn never_two_at_once_and_each_slot_once() {
             drop(workers.swap_remove(at));
             killed.insert(fence);
             assert!(killed.len() <= HANGING.len(), "a slot was begun anew:\n{}", read());
-            workers.push(Worker::start(&url, &log));
+            workers.push(start(killed.len()));
         }
         workers.retain_mut(|worker| match worker.0.try_wait().unwrap() {
             Some(status) => {
