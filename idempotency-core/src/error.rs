@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::codec::CodecError;
-use crate::key::Key;
+use crate::key::{Key, KeyError};
+use crate::lease::LeaseLost;
 use crate::lock::OnUnknown;
 use crate::note::InvalidNote;
 use crate::record::{Omitted, Prior};
@@ -188,6 +189,17 @@ pub enum Error {
         /// Why not.
         source: StoreError,
     },
+    /// An exclusive run lost its lock, and was stopped at its next await: another may be running by now.
+    /// See [`Exclusive::keep_running_when_lost`](crate::Exclusive::keep_running_when_lost).
+    #[error("run {attempt} of {key} lost its lock, as {why}, and was stopped; another may be running")]
+    LockLost {
+        /// The key.
+        key: Key,
+        /// The attempt that was stopped.
+        attempt: u32,
+        /// Why.
+        why: LeaseLost,
+    },
     /// The runtime shut down under a detached run: it may have been cut off at any point.
     #[error("the runtime shut down while {key} ran")]
     Shutdown {
@@ -207,6 +219,7 @@ impl Error {
             | Self::NotReplayable { key, .. }
             | Self::Store { key, .. }
             | Self::Uncommitted { key, .. }
+            | Self::LockLost { key, .. }
             | Self::Shutdown { key } => Some(key),
             Self::Invalid(_) => None,
         }
@@ -235,6 +248,12 @@ pub enum InvalidCall {
     /// A context or attribute cannot be kept.
     #[error(transparent)]
     Note(#[from] InvalidNote),
+    /// A job's name or slot cannot be part of a key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A policy for unknown slots was given for an exclusive run that has no slot.
+    #[error("the policy {0:?} is about a slot, but the run has none: add `slot(…)`")]
+    NoSlot(OnUnknown),
     /// The unknown retention is shorter than the retention.
     #[error("an unknown retention of {unknown:?} is shorter than the retention of {retention:?}")]
     UnknownRetention {

@@ -9,6 +9,7 @@ use crate::ask::ask;
 use crate::call::Call;
 use crate::codec::{AnyCodec, Codec, Replay};
 use crate::error::{Error, InvalidCall, StoreError};
+use crate::exclusive::{Exclusive, Exclusively};
 use crate::guarantees::{Requirements, TooWeak};
 use crate::key::Key;
 use crate::lock::{OnUnknown, defaults};
@@ -188,6 +189,32 @@ impl Idempotency {
     /// A call with settings of its own.
     pub fn call<'a>(&'a self, key: &'a Key) -> Call<'a> {
         Call::new(&self.inner, key)
+    }
+
+    /// Runs `job` unless another run of this name is under way, in any process over the store:
+    /// [`Idempotency::exclusive`] with the handle's settings.
+    ///
+    /// # Errors
+    /// As [`Exclusive::run`].
+    ///
+    /// # Panics
+    /// As [`Exclusive::run`].
+    pub fn run_exclusively<'a, T, E>(
+        &'a self,
+        name: impl Into<String>,
+        job: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> impl Future<Output = Result<Exclusively<T>, E>> + Send + 'a
+    where
+        T: Replay + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        self.exclusive(name).run(move |_| job)
+    }
+
+    /// A run of the job `name`, of which there is never more than one at once, in all processes over the
+    /// store; with settings of its own.
+    pub fn exclusive(&self, name: impl Into<String>) -> Exclusive<'_> {
+        Exclusive::new(&self.inner, name.into())
     }
 
     /// How things stand with a key. For showing; to act on it, call.

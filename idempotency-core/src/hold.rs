@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::ask::{Ask, ask};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::Key;
-use crate::lease::Lease;
+use crate::lease::{Bounds, Lease};
 use crate::lock::{Claim, Effect, Lock};
 use crate::moves::{Acquired, Grant, Held};
 use crate::record::{Completion, Omitted};
@@ -105,8 +105,8 @@ impl<'a> Asking<'a> {
         self.in_doubt = false;
     }
 
-    pub(crate) fn hold(self, grant: Grant, asked_at: Instant, max_run: Duration) -> Hold {
-        let lease = Arc::new(Lease::new(self.key.clone(), grant.lock, self.claim.lease, max_run, asked_at));
+    pub(crate) fn hold(self, grant: Grant, asked_at: Instant, bounds: Bounds) -> Hold {
+        let lease = Arc::new(Lease::new(self.key.clone(), grant.lock, self.claim.lease, bounds, asked_at));
         let registration = self.inner.renewer.register(&lease, &self.runtime);
         Hold {
             inner: self.inner.clone(),
@@ -240,10 +240,11 @@ pub(crate) struct Hold {
 /// What dropping a [`Hold`] does.
 #[derive(Debug)]
 enum Phase {
-    /// The operation was not polled: the lock is released.
+    /// The operation was not polled, or the lock is there for no more than to exclude others while it is:
+    /// the lock is released.
     Granted,
-    /// It was: the lock is left to lapse. Never freed, as nobody knows what the operation did.
-    Running,
+    /// It was polled. Nobody knows what it did, so the lock is left to lapse, or ended with this effect.
+    Running(Option<Effect>),
     /// It is over: its end is carried out in the background.
     Ending(End),
     /// The store has been told.
@@ -251,18 +252,19 @@ enum Phase {
 }
 
 impl Hold {
-    /// From here on, nobody knows what the operation has done until it returns.
-    pub(crate) fn runs(&mut self) {
-        self.phase = Phase::Running;
+    /// From here on, nobody knows what the operation has done until it returns. Cut off, the lock is left
+    /// to lapse, or ended with the effect `if_cut_off`.
+    pub(crate) fn runs(&mut self, if_cut_off: Option<Effect>) {
+        self.phase = Phase::Running(if_cut_off);
     }
 
     /// Confirms the lock by one extend, for a claim that promised to.
     pub(crate) async fn confirm(&mut self, limit: Duration) -> Result<Held, StoreError> {
         let lease = &self.lease;
         let asked_at = Instant::now();
-        let held =
-            ask("extend_lock", limit, || self.inner.store.extend_lock(&lease.key, &lease.lock, lease.length)).await?;
-        lease.renewed(asked_at);
+        let length = lease.length_from(asked_at);
+        let held = ask("extend_lock", limit, || self.inner.store.extend_lock(&lease.key, &lease.lock, length)).await?;
+        lease.renewed(asked_at, length);
         Ok(held)
     }
 
@@ -303,7 +305,8 @@ impl Drop for Hold {
         let end = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Granted => End::Release(Effect::None),
             Phase::Ending(end) => end,
-            Phase::Running | Phase::Over => return,
+            Phase::Running(Some(effect)) => End::Release(effect),
+            Phase::Running(None) | Phase::Over => return,
         };
         let (inner, grant, lease) = (self.inner.clone(), self.grant, self.lease.clone());
         let registration = self.registration.take();

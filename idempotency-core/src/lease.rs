@@ -1,5 +1,6 @@
 //! A run's lease, as its holder believes it to be.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::key::Key;
 use crate::lock::Lock;
+use crate::time::SHORTEST;
 
 /// Why an attempt no longer holds its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,23 @@ pub enum LeaseLost {
     RanTooLong,
 }
 
+impl fmt::Display for LeaseLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken => "another took it",
+            Self::NotRenewed => "it could not be renewed in time",
+            Self::RanTooLong => "it ran for longer than it may",
+        })
+    }
+}
+
+/// How long a lease lasts at the most, counted from when it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) renewed_for: Duration,
+    pub(crate) held_for: Duration,
+}
+
 const HELD: u8 = 0;
 
 /// Shared by the run, its attempt handle and the renewer.
@@ -32,6 +51,8 @@ pub(crate) struct Lease {
     pub(crate) length: Duration,
     /// From here on it is not renewed.
     pub(crate) renew_until: Instant,
+    /// No renewal makes it longer than this.
+    pub(crate) holds_until: Instant,
     until: Mutex<Instant>,
     lost: AtomicU8,
     told: Notify,
@@ -42,12 +63,13 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// `asked_at` is when the request that was granted was sent: the store's lease began later.
-    pub(crate) fn new(key: Key, lock: Lock, length: Duration, max_run: Duration, asked_at: Instant) -> Self {
+    pub(crate) fn new(key: Key, lock: Lock, length: Duration, bounds: Bounds, asked_at: Instant) -> Self {
         Self {
             key,
             lock,
             length,
-            renew_until: asked_at + max_run,
+            renew_until: asked_at + bounds.renewed_for,
+            holds_until: asked_at + bounds.held_for,
             until: Mutex::new(asked_at + length),
             lost: AtomicU8::new(HELD),
             told: Notify::new(),
@@ -61,8 +83,13 @@ impl Lease {
         *self.times()
     }
 
-    pub(crate) fn renewed(&self, asked_at: Instant) {
-        *self.times() = asked_at + self.length;
+    /// How long a renewal that is asked for now is to hold.
+    pub(crate) fn length_from(&self, asked_at: Instant) -> Duration {
+        self.length.min(self.holds_until.saturating_duration_since(asked_at)).max(SHORTEST)
+    }
+
+    pub(crate) fn renewed(&self, asked_at: Instant, length: Duration) {
+        *self.times() = asked_at + length;
     }
 
     /// Tells the operation. One that has finished is not told: its own end took the lock away.
@@ -103,6 +130,16 @@ impl Lease {
 
     pub(crate) fn keeps_fact_only(&self) -> bool {
         self.fact_only.load(Ordering::Acquire)
+    }
+
+    /// Why it is lost, if it is. By the clock alone, too: after a pause of the whole process, a run may be
+    /// polled before the renewer is.
+    pub(crate) fn lost_by_now(&self) -> Option<LeaseLost> {
+        let until = self.until();
+        if self.why_lost().is_none() && Instant::now() >= until {
+            self.lose(if until < self.holds_until { LeaseLost::NotRenewed } else { LeaseLost::RanTooLong });
+        }
+        self.why_lost()
     }
 
     /// Whether another may hold the key by now.

@@ -4,7 +4,8 @@
 //!
 //! - [`Key`] names an operation and carries the [`Fingerprint`] of its request.
 //! - [`IdempotencyStore`] keeps a [`Record`] a key; the [`moves`] say how it changes.
-//! - [`Idempotency`] runs an operation once a key, over any store: [`Idempotency::execute_once`].
+//! - [`Idempotency`] runs an operation once a key, over any store: [`Idempotency::execute_once`]; and jobs
+//!   that never run twice at once: [`Idempotency::exclusive`].
 //!
 //! # Promised
 //!
@@ -25,6 +26,7 @@ mod call;
 mod codec;
 mod detachable;
 mod error;
+mod exclusive;
 mod fingerprint;
 mod guarantees;
 mod handle;
@@ -59,6 +61,7 @@ pub use codec::Json;
 pub use codec::{Bincode, Codec, CodecError, Replay, Target, Transform, Transformed, content_of};
 pub use detachable::Detachable;
 pub use error::{Error, InvalidCall, NotReplayable, StoreError, StoreErrorKind};
+pub use exclusive::{Exclusive, Exclusively};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use guarantees::{Answer, ClockSource, FenceSource, Guarantees, Requirements, TooWeak};
 pub use handle::{Idempotency, RequireError, StillRunning, execute_once};

@@ -110,6 +110,16 @@ impl<T> Outcome<T> {
         self.value
     }
 
+    /// The value and where it came from, if it was replayed.
+    pub(crate) fn replayed(self) -> Result<(T, Origin), Self> {
+        match self.how {
+            How::Replayed(origin) => Ok((self.value, *origin)),
+            how @ (How::Executed | How::Reconciled | How::Unprotected(_) | How::Unrecorded(_)) => {
+                Err(Self { how, ..self })
+            }
+        }
+    }
+
     /// The value and how it came about.
     #[must_use]
     pub fn into_parts(self) -> (T, How) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::attempt::Attempt;
 use crate::error::InvalidCall;
+use crate::lease::Bounds;
 use crate::lock::Effect;
 use crate::note::{Attributes, Context};
 use crate::shared::Settings;
@@ -18,6 +19,10 @@ pub(crate) struct Plan {
     pub(crate) confirms: bool,
     pub(crate) fact_only: bool,
     pub(crate) fail_open: bool,
+    /// Whether `max_run` bounds the whole hold, the last lease included, and not its renewal alone.
+    pub(crate) strict_end: bool,
+    /// What a run that is cut off says of its effect at once; `None` leaves its lock to lapse.
+    pub(crate) if_cut_off: Option<Effect>,
     pub(crate) error: Option<InvalidCall>,
 }
 
@@ -32,8 +37,15 @@ impl Plan {
             confirms: false,
             fact_only: false,
             fail_open: false,
+            strict_end: false,
+            if_cut_off: None,
             error: None,
         }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        let Settings { max_run, lease, .. } = self.settings;
+        Bounds { renewed_for: max_run, held_for: if self.strict_end { max_run } else { max_run + lease } }
     }
 }
 

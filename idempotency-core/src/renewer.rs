@@ -129,7 +129,7 @@ impl Lane {
             if entry.due.is_none_or(|due| due > now + lease.length / TOGETHER) {
                 continue;
             }
-            if now < lease.renew_until {
+            if now < lease.renew_until && lease.until() < lease.holds_until {
                 entry.due = None;
                 taken.push((slot, lease.clone()));
             } else if now < lease.until() {
@@ -182,10 +182,11 @@ impl Shared {
             let Some(left) = lease.until().checked_duration_since(asked_at).filter(|left| !left.is_zero()) else {
                 return lease.lose(LeaseLost::NotRenewed);
             };
+            let length = lease.length_from(asked_at);
             let limit = left.min((lease.length / TRIES_A_LEASE).max(Duration::from_millis(1)));
-            match ask("extend_lock", limit, || self.store.extend_lock(&lease.key, &lease.lock, lease.length)).await {
+            match ask("extend_lock", limit, || self.store.extend_lock(&lease.key, &lease.lock, length)).await {
                 Ok(Held::Held) => {
-                    lease.renewed(asked_at);
+                    lease.renewed(asked_at, length);
                     return self.renewed(runtime, slot, &lease, asked_at + lease.length / RENEW_AFTER);
                 }
                 Ok(Held::Lost) => return lease.lose(LeaseLost::Taken),

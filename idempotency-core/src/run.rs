@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use crate::ask::ask;
 use crate::attempt::Attempt;
 use crate::codec::{self, Replay, Unencodable};
 use crate::error::{Error, InvalidCall, NotReplayable, StoreError, StoreErrorKind};
@@ -29,7 +30,7 @@ pub(crate) struct Run<'a> {
 }
 
 /// What the store's answer leads to.
-enum Begun {
+pub(crate) enum Begun {
     Granted(Hold),
     Replay(Box<Snapshot>),
     Unprotected(StoreError),
@@ -91,7 +92,7 @@ impl<'a> Run<'a> {
             self.give_up(hold, Effect::None).await;
             return Err(self.in_progress(number, Duration::ZERO).into());
         }
-        hold.runs();
+        hold.runs(self.plan.if_cut_off);
         match operation(attempt).await {
             Ok(value) => Ok(self.complete(hold, value, How::Executed).await),
             Err(error) => {
@@ -103,7 +104,7 @@ impl<'a> Run<'a> {
     }
 
     /// Asks for the lock, and waits for it if that is wished.
-    async fn begin(&self) -> Result<Begun, Error> {
+    pub(crate) async fn begin(&self) -> Result<Begun, Error> {
         let limit = self.plan.settings.store_limit;
         let give_up_at = self.plan.wait.map(|wait| Instant::now() + wait);
         let mut claim = self.claim();
@@ -123,7 +124,7 @@ impl<'a> Run<'a> {
             };
             let (attempt, remaining) = match answer {
                 Acquired::Acquired(grant) => {
-                    let hold = asking.hold(grant, asked_at, self.plan.settings.max_run);
+                    let hold = asking.hold(grant, asked_at, self.plan.bounds());
                     return self.confirmed(hold).await.map(Begun::Granted);
                 }
                 Acquired::Completed(snapshot) => return self.same_request(snapshot).map(Begun::Replay),
@@ -156,6 +157,18 @@ impl<'a> Run<'a> {
             }
             // Watched from before the key is asked for again, so that no change is missed in between.
             watch = Some(self.inner.store.watch(self.key));
+        }
+    }
+
+    /// The value that is recorded, if one is; no lock is asked for.
+    pub(crate) async fn recorded<T: Replay>(&self) -> Result<Option<Outcome<T>>, Error> {
+        let Inner { store, settings, .. } = &**self.inner;
+        let found = ask("get", settings.store_limit, || store.get(self.key)).await;
+        match found.map_err(|source| Error::Store { key: self.key.clone(), source })? {
+            Some(snapshot) if matches!(snapshot.record.state, State::Completed { .. }) => {
+                self.replay(*self.same_request(Box::new(snapshot))?).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -247,7 +260,7 @@ impl<'a> Run<'a> {
         Outcome::new(value, how, attempt, prior)
     }
 
-    async fn give_up(&self, hold: Hold, effect: Effect) {
+    pub(crate) async fn give_up(&self, hold: Hold, effect: Effect) {
         // A lock that is lost is no error for a caller that is done anyway.
         if let Err(error) = hold.end(End::Release(effect)).await {
             tracing::warn!(key = %self.key, %error, ?effect, "a failed attempt's end is not recorded");

@@ -21,8 +21,33 @@
 //! # fn main() {}
 //! ```
 //!
+//! A job that every process starts and only one may run, once a slot of its schedule:
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::{Duration, SystemTime};
+//!
+//! use idempotency::{Error, Exclusively, Idempotency};
+//!
+//! # let store = idempotency::connect("memory:").await?;
+//! let idem = Idempotency::new(store);
+//! let this_hour = (SystemTime::now(), Duration::from_secs(60 * 60));
+//! let clean = || idem.exclusive("clean-up").slot_of(this_hour.0, this_hour.1);
+//!
+//! let done = clean().run(|_| async { Ok::<_, Error>(42) }).await?;
+//! assert!(matches!(done, Exclusively::Ran(removed) if *removed == 42));
+//! let again = clean().run(|_| async { Ok::<_, Error>(0) }).await?;
+//! assert!(matches!(again, Exclusively::AlreadyDone { report: 42, .. }));
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! ```
+//!
 //! Begin with [`Idempotency`] and [`Key`]; [`Call`] has the settings of one call (waiting, detached
-//! runs, which errors had no effect, reconciling), [`Outcome`] and [`Error`] what comes of it, and
+//! runs, which errors had no effect, reconciling), [`Outcome`] and [`Error`] what comes of it, [`Exclusive`] the jobs, and
 //! [`StoreExt::settle`] ends an attempt that stays unknown. [`Store`] has the upkeep: purge it every few
 //! minutes. Whoever writes a store begins with [`IdempotencyStore`] and [`moves`].
 //!

@@ -76,6 +76,18 @@ impl KeyBuilder {
         Self { fingerprint: Fingerprint::of_bytes(request), ..self }
     }
 
+    /// Adds the period of length `every`, counted from 1970, in which a moment lies.
+    pub(crate) fn period(self, at: Timestamp, every: Duration) -> Self {
+        let every = match checked("the schedule's period", every) {
+            Ok(every) => every,
+            Err(error) => return self.fail(error.into()),
+        };
+        // At least a millisecond and at most a hundred years: neither zero nor too large for a u64.
+        let period = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
+        let start = Timestamp::from_micros(at.as_micros() / period * period);
+        self.part(format!("{every:?}")).part(start.to_string())
+    }
+
     /// Checks the parts and makes the key.
     ///
     /// # Errors
@@ -94,14 +106,7 @@ impl KeyBuilder {
 }
 
 pub(super) fn schedule_slot(job: &[u8], at: Timestamp, every: Duration) -> KeyBuilder {
-    let every = match checked("the schedule's period", every) {
-        Ok(every) => every,
-        Err(error) => return KeyBuilder::new(b"schedule", job).fail(error.into()),
-    };
-    // At least a millisecond and at most a hundred years: neither zero nor too large for a u64.
-    let period = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
-    let start = Timestamp::from_micros(at.as_micros() / period * period);
-    KeyBuilder::new(b"schedule", job).part(format!("{every:?}")).part(start.to_string())
+    KeyBuilder::new(b"schedule", job).period(at, every)
 }
 
 pub(super) fn from_payload<T: Serialize + ?Sized>(operation: &[u8], payload: &T) -> KeyBuilder {

@@ -12,6 +12,7 @@ mod crowd;
 mod failover;
 mod fleet;
 mod history;
+mod jobs;
 mod losses;
 mod paused;
 
@@ -26,5 +27,6 @@ fn main() -> ExitCode {
     history::add_to(&mut program);
     failover::add_to(&mut program);
     paused::add_to(&mut program);
+    jobs::add_to(&mut program);
     program.run()
 }

@@ -8,6 +8,7 @@
 mod common;
 mod folder;
 mod history;
+mod jobs;
 mod kill;
 #[cfg(target_os = "linux")]
 mod order;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     folder::add_to(&mut program);
     history::add_to(&mut program);
     kill::add_to(&mut program);
+    jobs::add_to(&mut program);
     #[cfg(unix)]
     shortage::add_to(&mut program);
     #[cfg(target_os = "linux")]

@@ -89,7 +89,7 @@ pub(crate) enum Failed {
     /// The provider was never asked.
     NotSent,
     /// The library's own error.
-    Core(#[expect(dead_code, reason = "shown where a test fails")] Error),
+    Core(Error),
 }
 
 impl From<Error> for Failed {
