@@ -1,10 +1,15 @@
-//! Payments: a crowd that kills it, and what its provider's ledger and its own orders say then.
+//! Payments: its document's requests, a kill in mid-charge, and a crowd; and what its provider's ledger and its own
+//! orders say then.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use idempotency_examples::client;
 use idempotency_examples::provider::ledger::Kind;
+use idempotency_examples::provider::server::Seen;
 use idempotency_testkit::servers;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{Crowd, Program, Service, Wish};
 
@@ -75,6 +80,107 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
+}
+
+/// The document's own requests, which send no key: the order and the transaction are their keys.
+async fn each_request_of_the_document_acts_once(store: Option<&str>) {
+    let mut payments = PAYMENTS.start(store).await;
+    let order = format!("{}-123", payments.run());
+    let create = json!({ "order_id": order, "amount": 1999, "currency": "EUR" });
+
+    // Two at once: the provider holds the first while the second comes.
+    tell_provider(&payments, "/next/hold").await;
+    let first = tokio::spawn(payments.post("/payments", &create).send());
+    until_held(&payments).await;
+    let second = payments.post("/payments", &create).send().await.expect("an answer");
+    assert_eq!((second.status.as_u16(), second.header("retry-after").is_some()), (409, true), "{second:?}");
+    tell_provider(&payments, "/release").await;
+    let first = first.await.expect("a client").expect("an answer");
+    let again = payments.post("/payments", &create).send().await.expect("an answer");
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
+    assert_eq!((again.header("idempotency-replayed"), &again.body), (Some("true"), &first.body));
+    let other = payments.post("/payments", &json!({ "order_id": order, "amount": 1, "currency": "EUR" }));
+    assert_eq!(other.send().await.expect("an answer").status, 422);
+
+    // The same callback thrice, with a kill before the last.
+    let callback = json!({ "transaction_id": first.json::<Value>().expect("JSON")["transaction_id"] });
+    for kill in [false, false, true] {
+        if kill {
+            payments.kill_and_restart().await;
+        }
+        let confirmed = payments.post("/callbacks/mock", &callback).send().await.expect("an answer");
+        assert_eq!(confirmed.status, 200, "{confirmed:?}");
+    }
+    let found: Value = payments.look(&format!("/orders/{order}")).await;
+    assert_eq!(found["confirmations"], 1);
+    let events: Vec<Value> = payments.journal("orders.jsonl");
+    assert_eq!(events.iter().filter(|event| event["event"] == "confirmed").count(), 1, "in its own books, too");
+
+    // Two partial refunds, each asked for twice.
+    for refund in ["one", "one", "two", "two"] {
+        let body = json!({ "refund_id": refund, "amount": 500 });
+        let refunded = payments.post(&format!("/orders/{order}/refunds"), &body).send().await.expect("an answer");
+        assert_eq!(refunded.status, 201, "{refunded:?}");
+    }
+    let back = moved(&payments, Kind::Refund).remove(&order).expect("refunds");
+    assert_eq!(back.iter().map(|(_, amount)| *amount).collect::<Vec<_>>(), [500, 500]);
+    assert_eq!(moved(&payments, Kind::Charge)[&order].len(), 1);
+}
+
+/// A kill in mid-charge: the charge is made, and its answer is lost with the process.
+async fn a_charge_under_way_at_a_kill_is_not_made_again(store: Option<&str>) {
+    let mut payments = PAYMENTS.start(store).await;
+    let order = format!("{}-killed", payments.run());
+    let create = json!({ "order_id": order, "amount": 1999, "currency": "EUR" });
+    tell_provider(&payments, "/next/charge-then-hold").await;
+    let cut_off = tokio::spawn(payments.post("/payments", &create).send());
+    until_held(&payments).await;
+    payments.kill_and_restart().await;
+    cut_off.await.expect("a client").expect_err("its service was killed");
+    let reply = loop {
+        let reply = payments.post("/payments", &create).send().await.expect("an answer");
+        match reply.status.as_u16() {
+            // Until the lease of the killed process is over.
+            409 => sleep(Duration::from_millis(50)).await,
+            _ => break reply,
+        }
+    };
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(moved(&payments, Kind::Charge)[&order].len(), 1);
+}
+
+async fn tell_provider(payments: &Service, what: &str) {
+    let reply = client::post(payments.provider(), what, &json!(null)).send().await.expect("an answer");
+    assert_eq!(reply.status, 204);
+}
+
+async fn until_held(payments: &Service) {
+    let seen = || client::get(payments.provider(), "/seen").send();
+    while seen().await.expect("an answer").json::<Seen>().expect("JSON").held == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_the_document_acts_once_on_sled() {
+    each_request_of_the_document_acts_once(None).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_the_document_acts_once_on_redis() {
+    each_request_of_the_document_acts_once(Some(&servers::Redis::shared().expect("a server").url())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_under_way_at_a_kill_is_not_made_again_on_sled() {
+    a_charge_under_way_at_a_kill_is_not_made_again(None).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_under_way_at_a_kill_is_not_made_again_on_redis() {
+    a_charge_under_way_at_a_kill_is_not_made_again(Some(&servers::Redis::shared().expect("a server").url())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

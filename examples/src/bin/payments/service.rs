@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use idempotency::http::names::IDEMPOTENCY_KEY;
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
 use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
 use idempotency::{Attempt, Idempotency, IdempotencyStore, InvalidDuration, RequireError, Requirements};
@@ -110,15 +111,16 @@ impl Service {
         // A JSON body counts by its content: a retry may write its fields in another order.
         let by_header = Policy::new().with_body_form(BodyForm::Json);
         // With several merchants, `.with_scope(merchant)` keeps their keys apart.
+        let by_order = by_header.clone().with_key_from(unless_sent(path_and("/order_id")));
         let by_refund = by_header.clone().with_key_from(path_and("/refund_id"));
-        let by_transaction = by_header.clone().with_key_from(path_and("/transaction_id"));
+        let by_transaction = by_header.with_key_from(path_and("/transaction_id"));
         let policies = PolicyPage::new(&self.idempotency)
-            .with_policy(["POST /payments"], &by_header)
+            .with_policy(["POST /payments"], &by_order)
             .with_policy(["POST /orders/{order}/refunds"], &by_refund)
             .with_policy(["POST /callbacks/{provider}"], &by_transaction);
         let once = |policy| IdempotencyLayer::new(self.idempotency.clone()).with_policy(policy);
         Router::new()
-            .route("/payments", post(create).layer(once(by_header)))
+            .route("/payments", post(create).layer(once(by_order)))
             .route("/orders/{order}/refunds", post(refund).layer(once(by_refund)))
             .route("/callbacks/{provider}", post(callback).layer(once(by_transaction)))
             .route("/orders/{order}", get(order))
@@ -211,6 +213,14 @@ type Run = Extension<Attempt>;
 fn path_and(id: &'static str) -> impl Fn(&Parts, &Bytes) -> Option<String> + Send + Sync + 'static {
     let field = json_field(id);
     move |head, body| Some(format!("{}/{}", head.uri.path(), field(head, body)?))
+}
+
+/// A client that sends a key of its own has that one: it may try an order again that was declined.
+fn unless_sent<F>(key: F) -> impl Fn(&Parts, &Bytes) -> Option<String> + Send + Sync + 'static
+where
+    F: Fn(&Parts, &Bytes) -> Option<String> + Send + Sync + 'static,
+{
+    move |head, body| if head.headers.contains_key(IDEMPOTENCY_KEY) { None } else { key(head, body) }
 }
 
 /// `POST /payments`
