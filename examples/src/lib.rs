@@ -1,5 +1,5 @@
 //! What the five services share: a command line, a way to serve and to end, a journal on disk, problem details,
-//! and a payment provider that is a process of its own.
+//! a job's schedule, and a payment provider that is a process of its own.
 //!
 //! The services are in `src/bin`; start with `examples/README.md`.
 
@@ -9,6 +9,7 @@ pub mod journal;
 pub mod problem;
 pub mod process;
 pub mod provider;
+pub mod schedule;
 pub mod serve;
 
 /// Why a program ends without having done its work, for people.
