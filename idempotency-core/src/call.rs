@@ -14,7 +14,7 @@ use crate::detachable::{Begun, Detachable};
 use crate::error::{Error, InvalidCall};
 use crate::key::Key;
 use crate::lock::{Effect, OnUnknown};
-use crate::note::{Context, InvalidNote};
+use crate::note::{Attributes, Context, InvalidNote};
 use crate::outcome::Outcome;
 use crate::plan::{Classify, NoReconcile, Plan, Reconcile, Unclassified};
 use crate::run::Run;
@@ -133,6 +133,12 @@ impl<'a, C, R> Call<'a, C, R> {
     /// Keeps an attribute with the record: a webhook's type, an order.
     pub fn attribute(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.noted(|plan| plan.attributes.clone().with(name, value).map(|attributes| plan.attributes = attributes))
+    }
+
+    /// Keeps these attributes with the record, and no others that were given before.
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.plan.attributes = attributes;
+        self
     }
 
     fn noted(mut self, note: impl FnOnce(&mut Plan) -> Result<(), InvalidNote>) -> Self {

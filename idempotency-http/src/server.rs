@@ -35,6 +35,7 @@ mod headers;
 mod identity;
 mod json;
 mod layer;
+mod notes;
 mod page;
 mod policy;
 mod record;

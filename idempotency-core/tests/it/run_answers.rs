@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idempotency_core::{Context, Effect, Error, How, OnUnknown, Status, execute_once};
+use idempotency_core::{Attributes, Context, Effect, Error, How, IdempotencyStore, OnUnknown, Status, execute_once};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -31,6 +31,16 @@ async fn a_duplicate_is_given_the_first_value_and_told_where_it_came_from() {
     assert_eq!(origin.attributes.iter().collect::<Vec<_>>(), [("source", "web")]);
     assert_eq!(store.count(Method::Acquire), 2);
     assert_eq!(again.map(|value| value + 1).recorded(), Ok(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_given_together_are_all_there_are() {
+    let (store, handle) = faulty();
+    let together = Attributes::default().with("type", "order").unwrap();
+    let call = handle.call(&KEY).attribute("source", "web").attributes(together).attribute("order", "42");
+    let _ = call.run(async |_| Ok::<u32, Error>(7)).await.unwrap();
+    let kept = store.get(&KEY).await.unwrap().unwrap().record.attributes;
+    assert_eq!(kept.iter().collect::<Vec<_>>(), [("order", "42"), ("type", "order")]);
 }
 
 #[tokio::test(start_paused = true)]

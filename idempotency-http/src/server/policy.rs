@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::InvalidHeaderName;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
-use idempotency_core::{Fingerprint, InvalidDuration, LONGEST, OnUnknown, SHORTEST};
+use idempotency_core::{Attributes, Fingerprint, InvalidDuration, LONGEST, OnUnknown, SHORTEST};
 
 use super::answers::Answers;
 use super::bodies::Limits;
@@ -15,6 +15,7 @@ use super::finality::Finality;
 use super::fingerprint::BodyForm;
 use super::headers::ReplayedHeaders;
 use super::identity::{Format, Identity, Missing};
+use super::notes::Notes;
 use super::replies::{Replay, Replies};
 use crate::header::Reading;
 use crate::problem::Problem;
@@ -37,6 +38,7 @@ pub struct Policy {
     pub(super) limits: Limits,
     pub(super) replies: Replies,
     pub(super) answers: Answers,
+    pub(super) notes: Notes,
     pub(super) retention: Option<Duration>,
     pub(super) wait: Option<Duration>,
     pub(super) on_unknown: Option<OnUnknown>,
@@ -62,6 +64,7 @@ impl Policy {
             limits: Limits::default(),
             replies: Replies::default(),
             answers,
+            notes: Notes::default(),
             retention: None,
             wait: None,
             on_unknown: None,
@@ -202,6 +205,13 @@ impl Policy {
     pub fn with_replay(mut self, rewrite: impl Fn(Replay<'_>) + Send + Sync + 'static) -> Self {
         self.replies.rewrite = Some(Arc::new(rewrite));
         self
+    }
+
+    /// Keeps attributes with a request's record, to be seen by whoever lists the records: a webhook's type and
+    /// source, the order that it is about. They are no secret, and have 1,024 bytes together at the most
+    /// ([`Attributes::with`]). They do not tell requests apart.
+    pub fn with_attributes(self, of: impl Fn(&Parts, &Bytes) -> Attributes + Send + Sync + 'static) -> Self {
+        Self { notes: Notes::new(of), ..self }
     }
 
     /// Sets how long a response is replayed; the handle's retention by default.

@@ -60,6 +60,7 @@ where
     };
 
     let headers = policy.answers.kept(&parts.headers);
+    let attributes = policy.notes.of(&parts, &body);
     // The layer around this one runs the request, under the very key that is asked for here.
     let is_within = parts.extensions.get::<Attempt>().is_some_and(|outer| *outer.key() == key);
     let running = {
@@ -67,7 +68,7 @@ where
         // Boxed, as it is moved often on its way, and the run is one allocation.
         let mut request = Box::new(Request::from_parts(parts, RequestBody::gathered(body, trailers)));
         // Detachable, so that a client that hangs up does not leave the handler half-way.
-        settings(&shared.idempotency, &key, &policy).effect_of(Unanswered::effect).detachable(
+        settings(&shared.idempotency, &key, &policy).attributes(attributes).effect_of(Unanswered::effect).detachable(
             move |attempt: Attempt| async move {
                 let method = request.method().clone();
                 request.extensions_mut().insert(attempt.clone());

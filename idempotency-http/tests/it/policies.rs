@@ -6,9 +6,10 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderName, Response};
 use axum::routing::post;
-use idempotency::{Json, OnUnknown};
+use idempotency::{Attributes, Idempotency, Json, OnUnknown, Upkeep};
 use idempotency_http::problem::{Problem, ProblemKind};
 use idempotency_http::server::{IdempotencyLayer, Policy, PolicyError};
+use idempotency_store_memory::MemoryStore;
 use serde_json::json;
 
 use crate::support::wire::Ask;
@@ -151,4 +152,26 @@ async fn times_without_an_end_are_times() {
     let first = Ask::post("/", "k", "a").send(to).await;
     assert_eq!((first.text(), first.said()), ("a".to_owned(), Some("recorded")));
     assert!(Ask::post("/", "k", "a").send(to).await.is_replay());
+}
+
+/// What a webhook is of, so that whoever lists the records sees it.
+#[tokio::test]
+async fn attributes_are_kept_with_the_record_and_tell_no_requests_apart() {
+    let store = std::sync::Arc::new(MemoryStore::new());
+    let policy = Policy::new().with_attributes(|head, body| {
+        let source = head.headers.get("x-source").map_or("?", |source| source.to_str().unwrap());
+        let kind = std::str::from_utf8(body).unwrap();
+        Attributes::default().with("source", source).and_then(|all| all.with("type", kind)).unwrap()
+    });
+    let once = IdempotencyLayer::new(Idempotency::new(store.clone())).with_policy(policy);
+    let to = serve(Router::new().route("/", post(|| async { "x" })).layer(once)).await;
+    let ask = |key: &str, source: &str| Ask::post("/", key, "order").header("X-Source", source);
+    assert_eq!(ask("k1", "shop").send(to).await.said(), Some("recorded"));
+    assert_eq!(ask("k2", "till").send(to).await.said(), Some("recorded"));
+    // The first's are kept.
+    assert!(ask("k1", "elsewhere").send(to).await.is_replay());
+    let listed = store.list(None, 10).await.unwrap().records;
+    let mut kept: Vec<_> = listed.iter().map(|(_, found)| found.record.attributes.iter().collect::<Vec<_>>()).collect();
+    kept.sort();
+    assert_eq!(kept, [[("source", "shop"), ("type", "order")], [("source", "till"), ("type", "order")]]);
 }
