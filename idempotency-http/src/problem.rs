@@ -129,7 +129,8 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// What is the matter with this request in particular.
     pub detail: Option<String>,
-    /// When to ask again, with the same key; said in whole seconds, rounded down.
+    /// When to ask again, with the same key; said in whole seconds, rounded down,
+    /// but never as 0, which clients take for at once, or for nothing said.
     pub retry_after: Option<Duration>,
 }
 
@@ -171,7 +172,7 @@ impl Problem {
         // An answer about one moment, which no cache may give to the next request.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         response
     }

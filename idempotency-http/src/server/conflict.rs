@@ -48,9 +48,9 @@ pub(super) fn one_too_many() -> Problem {
 }
 
 /// When to ask again for a run of this age: in a second at first, later in half as long as it has taken,
-/// and never after its lease, by when it is done, renewed or given up.
+/// and not after its lease, by when it is done, renewed or given up; but never in less than a second.
 fn retry_after_of(age: Duration, remaining: Duration) -> Duration {
-    (age / 2).max(Duration::from_secs(1)).min(remaining)
+    (age / 2).min(remaining).max(Duration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -58,10 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_begins_at_a_second_grows_and_ends_with_the_lease() {
+    fn it_is_a_second_at_least_grows_and_ends_with_the_lease() {
         let millis = Duration::from_millis;
         let of = |age, remaining| retry_after_of(millis(age), millis(remaining)).as_secs();
         assert_eq!([0, 1_000, 3_999, 4_000, 9_000, 40_000].map(|age| of(age, 30_000)), [1, 1, 1, 2, 4, 20]);
-        assert_eq!([29_999, 2_500, 1_000, 999, 0].map(|left| of(90_000, left)), [29, 2, 1, 0, 0]);
+        assert_eq!([29_999, 2_500, 1_000, 999, 0].map(|left| of(90_000, left)), [29, 2, 1, 1, 1]);
     }
 }
