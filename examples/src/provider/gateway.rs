@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::ledger::{Entry, Instruction};
@@ -45,7 +46,17 @@ impl Gateway {
 
     /// Has money moved.
     pub async fn carry_out(&self, instruction: &Instruction) -> Result<Answered, GatewayError> {
-        let reply = client::post(self.provider, "/transactions", instruction).send().await?;
+        self.noting(instruction, None).await
+    }
+
+    /// Has money moved, with a reference in the provider's books to find it by.
+    pub async fn carry_out_noting(&self, instruction: &Instruction, reference: &str) -> Result<Answered, GatewayError> {
+        self.noting(instruction, Some(reference)).await
+    }
+
+    async fn noting(&self, instruction: &Instruction, reference: Option<&str>) -> Result<Answered, GatewayError> {
+        let noted = Noted { instruction, reference };
+        let reply = client::post(self.provider, "/transactions", &noted).send().await?;
         match reply.status {
             StatusCode::CREATED | StatusCode::OK => read(&reply).map(Answered::Done),
             StatusCode::PAYMENT_REQUIRED => {
@@ -78,6 +89,13 @@ impl Gateway {
             other => Err(GatewayError::AnswerLost(format!("it answered {other}"))),
         }
     }
+}
+
+#[derive(Serialize)]
+struct Noted<'a> {
+    #[serde(flatten)]
+    instruction: &'a Instruction,
+    reference: Option<&'a str>,
 }
 
 fn read<T: serde::de::DeserializeOwned>(reply: &Reply) -> Result<T, GatewayError> {

@@ -47,6 +47,9 @@ pub struct Entry {
     /// What was done.
     #[serde(flatten)]
     pub instruction: Instruction,
+    /// What the caller noted with it, such as its client's key, to find it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 /// What becomes of an instruction.
@@ -100,7 +103,7 @@ impl Ledger {
     }
 
     /// Carries out an instruction: the one place where money moves.
-    pub fn carry_out(&mut self, instruction: Instruction) -> io::Result<Verdict> {
+    pub fn carry_out(&mut self, instruction: Instruction, reference: Option<String>) -> io::Result<Verdict> {
         if self.deduplicates
             && let Some(made) = self.find(&instruction.key)
         {
@@ -113,7 +116,8 @@ impl Ledger {
             return Ok(Verdict::Declined("over the card's limit"));
         }
         let letters = if instruction.kind == Kind::Charge { "ch" } else { "re" };
-        let entry = Entry { id: format!("{letters}_{}_{}", self.prefix, self.entries.len() + 1), instruction };
+        let entry =
+            Entry { id: format!("{letters}_{}_{}", self.prefix, self.entries.len() + 1), instruction, reference };
         self.journal.append(&entry)?;
         self.entries.push(entry.clone());
         Ok(Verdict::Made(entry))
@@ -133,6 +137,11 @@ impl Ledger {
             }
         }
         Ok(Some(self.entries.iter().filter(|entry| entry.instruction.key == key).cloned().collect()))
+    }
+
+    /// What was done with this reference.
+    pub fn with_reference(&self, reference: &str) -> Vec<Entry> {
+        self.entries.iter().filter(|entry| entry.reference.as_deref() == Some(reference)).cloned().collect()
     }
 
     /// What was done in a transaction.

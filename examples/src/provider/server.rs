@@ -87,12 +87,20 @@ pub fn router(ledger: Ledger) -> Router {
         .with_state(provider)
 }
 
+/// An instruction, and what is noted with it.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    instruction: Instruction,
+    reference: Option<String>,
+}
+
 /// `POST /transactions`: a charge or a refund.
-async fn carry_out(State(provider): State<Arc<Provider>>, Json(instruction): Json<Instruction>) -> Response {
+async fn carry_out(State(provider): State<Arc<Provider>>, Json(asked): Json<Asked>) -> Response {
     // In a task: a provider does not stop half-way because its caller hung up.
     let work = tokio::spawn(async move {
         provider.in_flight.fetch_add(1, Ordering::SeqCst);
-        let answer = provider.work(instruction).await;
+        let answer = provider.work(asked).await;
         provider.in_flight.fetch_sub(1, Ordering::SeqCst);
         answer
     });
@@ -100,7 +108,7 @@ async fn carry_out(State(provider): State<Arc<Provider>>, Json(instruction): Jso
 }
 
 impl Provider {
-    async fn work(self: &Arc<Self>, instruction: Instruction) -> Response {
+    async fn work(self: &Arc<Self>, Asked { instruction, reference }: Asked) -> Response {
         let fault = lock(&self.faults).pop_front();
         match fault {
             Some(Fault::Slow(time)) => sleep(time).await,
@@ -110,7 +118,7 @@ impl Provider {
             }
             Some(Fault::ChargeThenDrop | Fault::ChargeThenHold) | None => {}
         }
-        let verdict = self.on_ledger(move |ledger| ledger.carry_out(instruction)).await;
+        let verdict = self.on_ledger(move |ledger| ledger.carry_out(instruction, reference)).await;
         match fault {
             Some(Fault::ChargeThenDrop) => return hang_up(),
             Some(Fault::ChargeThenHold) => self.hold().await,
@@ -152,14 +160,20 @@ impl Provider {
 
 #[derive(Debug, Deserialize)]
 struct Look {
-    key: String,
+    key: Option<String>,
     fence: Option<u64>,
+    reference: Option<String>,
 }
 
 /// `GET /transactions?key=…&fence=…`: what was done under a key. With a fence, nothing is done any
 /// more for attempts with a smaller one: without that, "nothing was done" could turn false a moment
-/// after it was said.
-async fn look(State(provider): State<Arc<Provider>>, Query(Look { key, fence }): Query<Look>) -> Response {
+/// after it was said. `GET /transactions?reference=…`: what was done with that reference.
+async fn look(State(provider): State<Arc<Provider>>, Query(Look { key, fence, reference }): Query<Look>) -> Response {
+    let key = match (key, reference) {
+        (Some(key), None) => key,
+        (None, Some(reference)) => return Json(lock(&provider.ledger).with_reference(&reference)).into_response(),
+        _ => return (StatusCode::BAD_REQUEST, "a key, or a reference\n").into_response(),
+    };
     match provider.on_ledger(move |ledger| ledger.look(&key, fence)).await {
         Ok(Some(entries)) => Json(entries).into_response(),
         Ok(None) => barred(),

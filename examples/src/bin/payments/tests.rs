@@ -257,13 +257,13 @@ fn a_look_bars_earlier_attempts_for_good() {
     };
     let mut ledger = Ledger::open(&path, false).unwrap();
     assert!(ledger.look("k", Some(7)).unwrap().unwrap().is_empty());
-    assert!(matches!(ledger.carry_out(charge(6)).unwrap(), Verdict::Barred));
+    assert!(matches!(ledger.carry_out(charge(6), None).unwrap(), Verdict::Barred));
     drop(ledger);
     let mut ledger = Ledger::open(&path, false).unwrap();
-    assert!(matches!(ledger.carry_out(charge(6)).unwrap(), Verdict::Barred), "also after a restart");
+    assert!(matches!(ledger.carry_out(charge(6), None).unwrap(), Verdict::Barred), "also after a restart");
     assert!(ledger.look("k", Some(6)).unwrap().is_none(), "a barred attempt learns nothing");
-    assert!(matches!(ledger.carry_out(charge(7)).unwrap(), Verdict::Made(_)));
-    assert!(matches!(ledger.carry_out(charge(8)).unwrap(), Verdict::Made(_)), "without a look, it charges twice");
+    assert!(matches!(ledger.carry_out(charge(7), None).unwrap(), Verdict::Made(_)));
+    assert!(matches!(ledger.carry_out(charge(8), None).unwrap(), Verdict::Made(_)), "without a look, it charges twice");
 }
 
 #[test]
