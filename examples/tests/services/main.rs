@@ -1,4 +1,5 @@
 //! The services as processes of their own: their documents' scenarios, and a crowd that kills them.
 
+mod checkout;
 mod payments;
 mod support;

@@ -30,7 +30,8 @@ impl Program {
         let ledger = folder.path().join("ledger.jsonl");
         let mut provider = None;
         if self.provider {
-            let args = ["provider".into(), "--ledger".into(), ledger.clone().into()];
+            let mut args: Vec<OsString> = vec!["provider".into(), "--ledger".into(), ledger.clone().into()];
+            args.extend(self.options.contains(&"--no-dedup").then(|| "--no-dedup".into()));
             provider = Some(Process::of(Path::new(self.path), args, None, &log).await.expect("a provider"));
         }
         let mut args: Vec<OsString> = vec!["--folder".into(), folder.path().into()];

@@ -1,0 +1,374 @@
+//! Checkout: its document's curl lines, what the document forgot, and a crowd that kills it; counted in the provider's
+//! ledger and in the stock.
+
+use std::collections::BTreeSet;
+
+use idempotency_examples::client::{self, Ask, Reply};
+use idempotency_examples::provider::server::Seen;
+use idempotency_testkit::servers;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::support::{Crowd, Program, Service, Wish};
+
+const CHECKOUT: Program = Program { path: env!("CARGO_BIN_EXE_checkout"), options: &[], provider: true };
+const NO_DEDUP: Program = Program { options: &["--no-dedup"], ..CHECKOUT };
+const STOCK: i64 = 100;
+const PRICE: u64 = 1_499;
+const SESSION: &str = "session=0123456789abcdef0123456789abcdef";
+const OTHER_SESSION: &str = "session=fedcba9876543210fedcba9876543210";
+
+/// A cart whose fields are not in the order of the alphabet, as [`cart`]'s are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reordered {
+    quantity: u64,
+    variant_id: &'static str,
+    amount: u64,
+}
+
+fn cart(variant: &str, quantity: u64) -> Value {
+    json!({ "variantId": variant, "quantity": quantity, "amount": PRICE * quantity })
+}
+
+fn order(shop: &Service, cart: &Value) -> Ask {
+    shop.post("/api/checkout/create-order", cart)
+}
+
+async fn order_with(shop: &Service, key: &str, cart: &Value) -> Reply {
+    order(shop, cart).header("idempotency-key", key).send().await.expect("an answer")
+}
+
+async fn left(shop: &Service, variant: &str) -> i64 {
+    let variants: Vec<Value> = shop.look("/api/checkout/variants").await;
+    let variant = variants.iter().find(|known| known["id"] == variant).expect("a variant");
+    variant["left"].as_i64().expect("a number")
+}
+
+fn json_of(reply: &Reply) -> Value {
+    reply.json().unwrap_or_else(|error| panic!("{error}: {reply:?}"))
+}
+
+/// Asks with a key until there is an answer, as the document's client does: it waits where it is told to.
+async fn patiently(shop: &Service, key: &str, cart: &Value) -> Reply {
+    loop {
+        let reply = order_with(shop, key, cart).await;
+        match reply.header("retry-after") {
+            Some(seconds) => {
+                let seconds: u64 = seconds.parse().expect("seconds");
+                assert!(seconds >= 1, "0 is no time to wait");
+                tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+            }
+            None => return reply,
+        }
+    }
+}
+
+async fn told(shop: &Service, path: &str) {
+    let reply = client::post(shop.provider(), path, &()).send().await.expect("a provider");
+    assert_eq!(reply.status, 204);
+}
+
+/// Waits until the provider holds so many.
+async fn holds(shop: &Service, held: usize) {
+    loop {
+        let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
+        if seen.held == held {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// The document's manual test.
+#[tokio::test]
+async fn the_documents_two_curl_lines_make_one_order() {
+    let shop = CHECKOUT.start(None).await;
+    let first = order_with(&shop, "test-123", &cart("test", 1)).await;
+    assert_eq!((first.status.as_u16(), first.header("idempotency-remaining")), (201, Some("86400")), "{first:?}");
+    let second = order_with(&shop, "test-123", &cart("test", 1)).await;
+    assert_eq!((second.status, second.header("idempotency-replayed")), (first.status, Some("true")));
+    assert_eq!(json_of(&first), json_of(&second));
+    // The same content in another order is the same request.
+    let other = Reordered { quantity: 1, variant_id: "test", amount: PRICE };
+    let third = shop.post("/api/checkout/create-order", &other).header("idempotency-key", "test-123").send().await;
+    assert_eq!(json_of(&third.expect("an answer")), json_of(&first));
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
+
+    let order: Value =
+        shop.look(&format!("/api/checkout/orders/{}", json_of(&first)["orderId"].as_str().expect("an id"))).await;
+    assert_eq!((&order["status"], &order["idempotencyKey"]), (&json!("paid"), &json!("test-123")), "{order}");
+    // "Stores keys in Razorpay order notes": an entry at the provider is found by the client's key.
+    let found = client::get(shop.provider(), "/transactions?reference=test-123").send().await.expect("an answer");
+    assert_eq!(json_of(&found)[0]["id"], json_of(&first)["transactionId"]);
+}
+
+/// The document's concurrent request flow.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_runs_others_are_told_when_to_come_back_and_get_its_answer_then() {
+    let shop = CHECKOUT.start(None).await;
+    told(&shop, "/next/hold").await;
+    let first = tokio::spawn(order(&shop, &cart("test", 2)).header("idempotency-key", "k").send());
+    holds(&shop, 1).await;
+    let second = order_with(&shop, "k", &cart("test", 2)).await;
+    assert_eq!((second.status.as_u16(), second.header("retry-after")), (409, Some("1")), "{second:?}");
+    let body = cart("test", 2);
+    let (third, ()) = tokio::join!(patiently(&shop, "k", &body), told(&shop, "/release"));
+    let first = first.await.expect("no panic").expect("an answer");
+    assert_eq!((third.status.as_u16(), json_of(&third)), (201, json_of(&first)));
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 2));
+}
+
+#[tokio::test]
+async fn another_cart_under_the_same_key_is_refused_and_a_key_is_one_sessions() {
+    let shop = CHECKOUT.start(None).await;
+    assert_eq!(order_with(&shop, "k", &cart("test", 1)).await.status, 201);
+    let other = order_with(&shop, "k", &cart("test", 2)).await;
+    assert_eq!((other.status.as_u16(), &json_of(&other)["type"]), (422, &json!("/problems/key-reused")));
+    assert_eq!(shop.ledger().len(), 1);
+    for session in [SESSION, OTHER_SESSION] {
+        let ask = order(&shop, &cart("test", 1)).header("idempotency-key", "k").header("cookie", session);
+        let reply = ask.send().await.expect("an answer");
+        assert_eq!((reply.status.as_u16(), reply.header("idempotency-replayed")), (201, None));
+    }
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (3, STOCK - 3));
+}
+
+/// The document's fallback key.
+#[tokio::test]
+async fn who_sends_no_key_is_given_the_one_of_its_session_and_cart() {
+    let shop = CHECKOUT.start(None).await;
+    let ask = |session: &'static str, cart: Value| order(&shop, &cart).header("cookie", session).send();
+    let first = ask(SESSION, cart("test", 1)).await.expect("an answer");
+    assert_eq!(first.status, 201, "{first:?}");
+    let again = ask(SESSION, cart("test", 1)).await.expect("an answer");
+    assert_eq!((json_of(&again), again.header("idempotency-replayed")), (json_of(&first), Some("true")));
+    // What it was given is a key like any other.
+    let key = json_of(&first)["idempotencyKey"].as_str().expect("a key").to_owned();
+    let sent = order(&shop, &cart("test", 1)).header("cookie", SESSION).header("idempotency-key", &key).send().await;
+    assert_eq!(json_of(&sent.expect("an answer")), json_of(&first));
+    assert_eq!(shop.ledger().len(), 1);
+    // Another cart, another session, and a key of one's own are other orders.
+    let more = ask(SESSION, cart("test", 2)).await.expect("an answer");
+    let other = ask(OTHER_SESSION, cart("test", 1)).await.expect("an answer");
+    let meant =
+        order(&shop, &cart("test", 1)).header("cookie", SESSION).header("idempotency-key", "again").send().await;
+    let orders: BTreeSet<_> =
+        [first, more, other, meant.expect("an answer")].map(|reply| json_of(&reply)["orderId"].to_string()).into();
+    assert_eq!((orders.len(), shop.ledger().len(), left(&shop, "test").await), (4, 4, STOCK - 5));
+    // Two customers without a session are not to share an order because they wish for the same.
+    let nobody = order(&shop, &cart("test", 1)).send().await.expect("an answer");
+    assert_eq!((nobody.status.as_u16(), &json_of(&nobody)["type"]), (400, &json!("/problems/key-missing")));
+    assert_eq!(shop.ledger().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_requests_without_a_key_are_one_order() {
+    let shop = CHECKOUT.start(None).await;
+    let asks: Vec<_> = (0..20)
+        .map(|_| {
+            let ask = order(&shop, &cart("test", 1)).header("cookie", SESSION);
+            tokio::spawn(ask.send())
+        })
+        .collect();
+    for ask in asks {
+        let reply = ask.await.expect("no panic").expect("an answer");
+        assert!(matches!(reply.status.as_u16(), 201 | 409), "{reply:?}");
+    }
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
+}
+
+/// Killed while the provider has not charged yet: the stock is reserved already.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reserved_before_a_kill_is_not_reserved_again() {
+    for program in [CHECKOUT, NO_DEDUP] {
+        let mut shop = program.start(None).await;
+        told(&shop, "/next/hold").await;
+        let lost = tokio::spawn(order(&shop, &cart("test", 3)).header("idempotency-key", "k").send());
+        holds(&shop, 1).await;
+        assert_eq!(left(&shop, "test").await, STOCK - 3);
+        shop.kill_and_restart().await;
+        assert!(lost.await.expect("no panic").is_err());
+        assert_eq!(left(&shop, "test").await, STOCK - 3, "what is reserved outlives a kill");
+        let reply = patiently(&shop, "k", &cart("test", 3)).await;
+        assert_eq!((reply.status.as_u16(), reply.header("idempotency-prior")), (201, Some("unknown")), "{reply:?}");
+        // The first attempt's charge, late: it is deduplicated, or barred.
+        told(&shop, "/release").await;
+        holds(&shop, 0).await;
+        settled(&shop).await;
+        assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 3), "{program:?}");
+    }
+}
+
+/// Waits until nothing is under way at the provider.
+async fn settled(shop: &Service) {
+    loop {
+        let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
+        if seen.in_flight == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_charged_before_a_kill_is_not_charged_again() {
+    for program in [CHECKOUT, NO_DEDUP] {
+        let mut shop = program.start(None).await;
+        told(&shop, "/next/charge-then-hold").await;
+        let lost = tokio::spawn(order(&shop, &cart("test", 1)).header("idempotency-key", "k").send());
+        holds(&shop, 1).await;
+        shop.kill_and_restart().await;
+        assert!(lost.await.expect("no panic").is_err());
+        let reply = patiently(&shop, "k", &cart("test", 1)).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let ledger = shop.ledger();
+        assert_eq!((ledger.len(), left(&shop, "test").await), (1, STOCK - 1), "{program:?}");
+        assert_eq!(json_of(&reply)["transactionId"], json!(ledger[0].id));
+        told(&shop, "/release").await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_the_provider_is_asked_for_again() {
+    let shop = CHECKOUT.start(None).await;
+    told(&shop, "/next/charge-then-drop").await;
+    let lost = order_with(&shop, "k", &cart("test", 1)).await;
+    assert_eq!((lost.status.as_u16(), left(&shop, "test").await), (502, STOCK - 1), "{lost:?}");
+    assert_eq!(order_with(&shop, "k", &cart("test", 1)).await.status, 201);
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
+}
+
+#[tokio::test]
+async fn a_decline_gives_its_stock_back_once_and_is_the_answer_from_then_on() {
+    let mut shop = CHECKOUT.start(None).await;
+    let pen = json!({ "variantId": "gold-pen", "quantity": 1, "amount": 1_200_000 });
+    for replayed in [None, Some("true"), Some("true")] {
+        let reply = order_with(&shop, "k", &pen).await;
+        assert_eq!((reply.status.as_u16(), reply.header("idempotency-replayed")), (402, replayed), "{reply:?}");
+        assert_eq!((shop.ledger().len(), left(&shop, "gold-pen").await), (0, STOCK));
+    }
+    shop.kill_and_restart().await;
+    assert_eq!(left(&shop, "gold-pen").await, STOCK);
+}
+
+#[tokio::test]
+async fn a_provider_that_did_nothing_frees_key_and_stock() {
+    let shop = CHECKOUT.start(None).await;
+    told(&shop, "/next/fail").await;
+    let failed = order_with(&shop, "k", &cart("test", 1)).await;
+    assert_eq!((failed.status.as_u16(), failed.header("retry-after")), (503, Some("1")), "{failed:?}");
+    assert_eq!(left(&shop, "test").await, STOCK);
+    assert_eq!(order_with(&shop, "k", &cart("test", 1)).await.status, 201);
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
+}
+
+/// A decline after an attempt of which nobody knows: its charge may be on the way, and must not come when the stock is
+/// somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decline_after_an_unknown_attempt_bars_it_before_its_stock_is_given_back() {
+    let mut shop = CHECKOUT.start(None).await;
+    let pen = json!({ "variantId": "gold-pen", "quantity": 1, "amount": 1_200_000 });
+    told(&shop, "/next/hold").await;
+    let lost = tokio::spawn(order(&shop, &pen).header("idempotency-key", "k").send());
+    holds(&shop, 1).await;
+    shop.kill_and_restart().await;
+    assert!(lost.await.expect("no panic").is_err());
+    let reply = patiently(&shop, "k", &pen).await;
+    assert_eq!((reply.status.as_u16(), left(&shop, "gold-pen").await), (402, STOCK), "{reply:?}");
+    told(&shop, "/release").await;
+    settled(&shop).await;
+    let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
+    assert_eq!((seen.barred, shop.ledger().len()), (1, 0), "the first attempt was not barred");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_runs_out_and_no_further() {
+    const FEW: Program = Program { options: &["--stock", "7"], ..CHECKOUT };
+    let mut shop = FEW.start(None).await;
+    let asks: Vec<_> = (0..20)
+        .map(|at| tokio::spawn(order(&shop, &cart("test", 2)).header("idempotency-key", format!("k{at}")).send()))
+        .collect();
+    let mut sold = 0;
+    for ask in asks {
+        let reply = ask.await.expect("no panic").expect("an answer");
+        match reply.status.as_u16() {
+            201 => sold += 1,
+            409 => assert_eq!(json_of(&reply)["type"], json!("/problems/sold-out"), "{reply:?}"),
+            other => panic!("{other}: {reply:?}"),
+        }
+    }
+    assert_eq!((sold, shop.ledger().len(), left(&shop, "test").await), (3, 3, 1));
+    // A restart does not stock it anew; and nothing is kept of what was sold out.
+    shop.kill_and_restart().await;
+    assert_eq!(left(&shop, "test").await, 1);
+    let last = order_with(&shop, "one", &cart("test", 1)).await;
+    assert_eq!((last.status.as_u16(), left(&shop, "test").await), (201, 0));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_told_and_frees_its_key() {
+    let shop = CHECKOUT.start(None).await;
+    for (body, status, problem) in [
+        (json!({ "variantId": "test", "quantity": 1, "amount": 1 }), 422, "wrong-amount"),
+        (json!({ "variantId": "test", "quantity": 0, "amount": 0 }), 400, "bad-body"),
+        (json!({ "variantId": "test", "quantity": 101, "amount": PRICE * 101 }), 400, "bad-body"),
+        (json!({ "variantId": "none", "quantity": 1, "amount": PRICE }), 404, "variant-not-found"),
+        (json!({ "variantId": "test" }), 422, "bad-body"),
+        (cart("test", 1), 201, ""),
+    ] {
+        let reply = order_with(&shop, "k", &body).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+        if status != 201 {
+            assert_eq!(json_of(&reply)["type"], json!(format!("/problems/{problem}")));
+        }
+    }
+    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
+}
+
+async fn a_crowd_buys_once_a_key(store: Option<&str>) {
+    const FULL: Program = Program { options: &["--stock", "10000"], ..CHECKOUT };
+    let mut shop = FULL.start(store).await;
+    let run = shop.run().to_owned();
+    let key = move |wish: usize| format!("{run}-{wish}");
+    let quantity = |wish: usize| (wish % 3 + 1) as u64;
+    let of = key.clone();
+    let bought = Crowd::WHOLE
+        .ask(&mut shop, move |wish| Wish {
+            path: "/api/checkout/create-order".into(),
+            headers: vec![("idempotency-key", of(wish))],
+            body: cart("test", quantity(wish)),
+        })
+        .await;
+    bought.assert_each_the_same(json_of);
+    for reply in bought.of.values().flatten() {
+        assert_eq!(reply.status, 201, "{reply:?}");
+    }
+    let sold: u64 = (0..Crowd::WHOLE.wishes).map(quantity).sum();
+    assert_eq!(left(&shop, "test").await, 10_000 - sold as i64, "stock is reserved twice, or lost");
+    let events: Vec<Value> = shop.journal("shop.jsonl");
+    let reserved: Vec<_> = events.iter().filter(|event| event["event"] == "reserved").collect();
+    assert_eq!(reserved.len(), Crowd::WHOLE.wishes, "reserved stock was reserved again");
+    // One charge a key, each for its order, and of its amount.
+    let ledger = shop.ledger();
+    let references: BTreeSet<_> = ledger.iter().filter_map(|entry| entry.reference.clone()).collect();
+    assert_eq!(references, (0..Crowd::WHOLE.wishes).map(key).collect());
+    assert_eq!(ledger.len(), Crowd::WHOLE.wishes, "a key was charged twice");
+    assert_eq!(ledger.iter().map(|entry| entry.instruction.amount).sum::<u64>(), sold * PRICE);
+    for entry in ledger {
+        let order: Value = shop.look(&format!("/api/checkout/orders/{}", entry.instruction.order)).await;
+        assert_eq!((&order["status"], &order["transactionId"]), (&json!("paid"), &json!(entry.id)), "{order}");
+    }
+    assert!(bought.replayed() > 0 && bought.lost > 0, "a tame crowd shows nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_buys_once_a_key_on_sled() {
+    a_crowd_buys_once_a_key(None).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_buys_once_a_key_on_redis() {
+    a_crowd_buys_once_a_key(Some(&servers::Redis::shared().expect("a server").url())).await;
+}
