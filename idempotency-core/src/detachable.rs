@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument, Span};
 
 use crate::outcome::Outcome;
 use crate::shared::Inner;
@@ -19,7 +20,7 @@ type Run<T, E> = Pin<Box<dyn Future<Output = Result<Outcome<T>, E>> + Send>>;
 ///
 /// Awaiting it gives what [`Idempotency::execute_once`](crate::Idempotency::execute_once) would. Dropped
 /// before the operation was first polled, the key is free again; dropped later, the run goes on to its end in
-/// a task. A panic of the operation goes through, and ends the run.
+/// a task, within the `tracing` span in which it was made. A panic of the operation goes through, and ends the run.
 #[must_use = "futures do nothing unless polled"]
 pub struct Detachable<T: Send + 'static, E: Send + 'static> {
     /// `None` once it is over. By the token, `drain` waits for it.
@@ -27,6 +28,8 @@ pub struct Detachable<T: Send + 'static, E: Send + 'static> {
     begun: Begun,
     inner: Arc<Inner>,
     runtime: Handle,
+    /// The caller's, in which the run goes on.
+    span: Span,
 }
 
 /// Whether a run's operation may have been polled.
@@ -47,7 +50,7 @@ impl<T: Send + 'static, E: Send + 'static> Detachable<T, E> {
     ) -> Self {
         let run: Run<T, E> = Box::pin(run);
         let tracked = inner.background.token();
-        Self { run: Some((run, tracked)), begun, inner, runtime: Handle::current() }
+        Self { run: Some((run, tracked)), begun, inner, runtime: Handle::current(), span: Span::current() }
     }
 }
 
@@ -72,7 +75,7 @@ impl<T: Send + 'static, E: Send + 'static> Drop for Detachable<T, E> {
         let Some((run, tracked)) = self.run.take() else { return };
         // Whoever polls a run drops it, so the flag needs no ordering of its own.
         if self.begun.0.load(Ordering::Relaxed) {
-            let rest = async move { drop(run.await) };
+            let rest = async move { drop(run.await) }.instrument(self.span.clone());
             self.inner.background.spawn_on(rest, &self.runtime);
         } else {
             drop(run);

@@ -14,10 +14,8 @@ use crate::time::InvalidDuration;
 
 /// A store could not do what it was asked. Whether it did it all the same is another question: see
 /// [`StoreErrorKind::InDoubt`].
-#[derive(Debug)]
 pub struct StoreError(Box<StoreErrorParts>);
 
-#[derive(Debug)]
 struct StoreErrorParts {
     kind: StoreErrorKind,
     operation: &'static str,
@@ -114,6 +112,19 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.0.kind, self.0.operation)?;
         self.0.message.iter().try_for_each(|message| write!(f, ": {message}"))
+    }
+}
+
+/// For whoever reads it where a program's `main` returns it: as `Display`, and then why.
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 
@@ -265,4 +276,21 @@ pub enum InvalidCall {
     /// The policy is *reconcile*, but the call has no way to ask what happened.
     #[error("the policy is `Reconcile`, but the call has no `reconcile(…)`")]
     NothingToReconcileWith,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_stores_error_reads_where_main_returns_it() {
+        let error = StoreError::new(StoreErrorKind::Unavailable, "open")
+            .with_message("Redis at 127.0.0.1:6379: it cannot be reached")
+            .with_source(io::Error::other("connection refused"));
+        let said = "the store is unavailable (open): Redis at 127.0.0.1:6379: it cannot be reached: connection refused";
+        assert_eq!(format!("{error:?}"), said);
+        assert_eq!(format!("{error:#?}"), said);
+    }
 }

@@ -135,7 +135,7 @@ impl Requirements {
 }
 
 /// A store is weaker than the service requires, or cannot tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TooWeak {
     store: &'static str,
     missing: Vec<String>,
@@ -144,6 +144,13 @@ pub struct TooWeak {
 impl fmt::Display for TooWeak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the {} store is too weak for this service: {}", self.store, self.missing.join("; "))
+    }
+}
+
+/// As `Display`, for whoever reads it where a program's `main` returns it.
+impl fmt::Debug for TooWeak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The handle: a store, what a service wants of it by default, and the renewer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,7 +280,7 @@ where
 }
 
 /// A store was not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RequireError {
     /// It is too weak, or cannot tell.
@@ -288,6 +289,16 @@ pub enum RequireError {
     /// It could not be asked.
     #[error("the store could not be asked what it guarantees")]
     Store(#[from] StoreError),
+}
+
+/// For whoever reads it where a program's `main` returns it: as `Display`, and then why.
+impl fmt::Debug for RequireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooWeak(error) => write!(f, "{error}"),
+            Self::Store(error) => write!(f, "{self}: {error:?}"),
+        }
+    }
 }
 
 /// Something still ran when the limit was over.

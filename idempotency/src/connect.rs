@@ -1,5 +1,6 @@
 //! A store from a URL.
 
+use std::fmt;
 use std::sync::Arc;
 
 use idempotency_core::{StoreError, Upkeep};
@@ -134,7 +135,7 @@ fn unknown_option(scheme: &'static str, name: &str, known: &'static str) -> Conn
 }
 
 /// A URL that names no store that can be opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// There is no scheme.
@@ -187,6 +188,16 @@ pub enum ConnectError {
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// For whoever reads it where a program's `main` returns it: as `Display`, and then why.
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => write!(f, "{error:?}"),
+            other => write!(f, "{other}"),
+        }
+    }
 }
 
 fn known() -> String {

@@ -23,6 +23,21 @@ async fn a_url_that_makes_no_sense_says_what_would() {
     );
 }
 
+/// `main() -> Result<(), Box<dyn Error>>` prints the `Debug` of what it returns.
+#[tokio::test]
+async fn an_error_that_main_returns_reads_as_it_is_shown() {
+    for url in ["mysql://db", "./folder", "sled:./no/such/folder", "redis://127.0.0.1:1"] {
+        let error: Box<dyn std::error::Error> = connect(url).await.expect_err(url).into();
+        let (read, shown) = (format!("{error:?}"), error.to_string());
+        assert!(read.starts_with(&shown) && !read.contains('{') && !read.contains("Store("), "{read}");
+    }
+    #[cfg(feature = "redis")]
+    {
+        let read = format!("{:?}", connect("redis://127.0.0.1:1").await.expect_err("nobody there"));
+        assert!(read.contains("Redis at 127.0.0.1:1: it cannot be reached") && read.contains("refused"), "{read}");
+    }
+}
+
 #[cfg(not(feature = "memory"))]
 #[tokio::test]
 async fn a_store_that_is_not_built_in_names_its_feature() {

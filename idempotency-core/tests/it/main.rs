@@ -32,6 +32,7 @@ mod settings;
 mod settling_races;
 mod several_runtimes;
 mod shown;
+mod spans;
 mod store_faults;
 mod unknown_policies;
 mod values;
