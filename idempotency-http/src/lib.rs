@@ -31,8 +31,3 @@ pub mod names;
 pub mod problem;
 #[cfg(feature = "server")]
 pub mod server;
-
-/// The README's code is built with the tests.
-#[cfg(all(doctest, feature = "axum", feature = "client"))]
-#[doc = include_str!("../README.md")]
-struct Readme;

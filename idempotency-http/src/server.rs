@@ -44,6 +44,8 @@ mod request_body;
 mod response_body;
 mod run;
 mod service;
+mod settle;
+mod text;
 
 pub use finality::Finality;
 pub use fingerprint::BodyForm;
@@ -56,3 +58,4 @@ pub use replies::Replay;
 pub use request_body::RequestBody;
 pub use response_body::ReplyBody;
 pub use service::{IdempotencyService, ResponseFuture};
+pub use settle::{RecordedResponse, record_key};

@@ -87,3 +87,8 @@ pub use idempotency_store_sled as sled;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So is that of the README on HTTP, which uses it as its users do: through this crate.
+#[cfg(all(doctest, feature = "axum", feature = "http-client"))]
+#[doc = include_str!("../../idempotency-http/README.md")]
+struct HttpReadme;

@@ -29,6 +29,13 @@ impl Answers {
         (plain && absolute).then(|| HeaderValue::try_from(format!("<{url}>; rel=\"describedby\"")).ok())?
     }
 
+    /// What comes before a problem's name, if with it that is a path of this server.
+    #[cfg(feature = "axum")]
+    pub(super) fn types_here(&self) -> Option<&str> {
+        let is_path = self.types.starts_with('/') && !self.types.starts_with("//") && !self.types.contains(['?', '#']);
+        (is_path && Self::link_to(&self.types).is_some()).then_some(&self.types)
+    }
+
     /// What of a request an answer needs, kept for when the request is gone.
     pub(super) fn kept(&self, headers: &HeaderMap) -> HeaderMap {
         if self.own.is_some() { headers.clone() } else { HeaderMap::new() }

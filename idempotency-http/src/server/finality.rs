@@ -5,7 +5,16 @@ use http::StatusCode;
 /// What a response says of its key.
 ///
 /// A policy tells it by the status ([`Policy::with_finality`](super::Policy::with_finality)); a handler that
-/// knows better puts it among its response's extensions.
+/// knows better puts it among its response's extensions:
+///
+/// ```
+/// # use axum::{Extension, body::Body, response::IntoResponse};
+/// # use idempotency_http::server::Finality;
+/// async fn export() -> impl IntoResponse {
+///     (Extension(Finality::FactOnly), Body::from_stream(rows())) // a stream: passed on as it comes
+/// }
+/// # fn rows() -> futures_util::stream::Empty<Result<&'static str, std::io::Error>> { futures_util::stream::empty() }
+/// ```
 ///
 /// # By default
 ///
@@ -32,8 +41,9 @@ use http::StatusCode;
 pub enum Finality {
     /// The response is recorded, and a retry gets it again.
     Final,
-    /// The response is not kept, but that it was given is: a retry is told so, and does not run. For
-    /// responses with secrets, and for streams.
+    /// The response is not kept, but that it was given is: a retry is told so, and does not run. It is passed on
+    /// as it comes. For responses with secrets, and for streams, which otherwise are
+    /// [held back](super::Policy::with_response_time) until it shows that they are streams.
     FactOnly,
     /// The handler had no effect: a retry runs.
     Free,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderName;
 use http::request::Parts;
-use idempotency_core::{Fingerprint, Key, LONGEST_PART};
+use idempotency_core::{Fingerprint, Key, KeyBuilder, LONGEST_PART};
 
 use super::fingerprint::{Fingerprinting, uri_of};
 use super::json::Json;
@@ -141,15 +141,11 @@ impl Identity {
             }
         }
         let fingerprint = self.fingerprint.of(parts, body);
-        let operation = fitting(format!("{} {}", parts.method, self.template_of(parts)));
+        let route = format!("{} {}", parts.method, self.template_of(parts));
         let key = match found {
-            Some(id) => Key::new(operation, id),
+            Some(id) => key_of(route, &id, scope),
             // Two parts, so that no client can send a key that means another's derived one.
-            None => Key::new(operation, "derived").part(hex(&fingerprint)),
-        };
-        let key = match scope {
-            Some(scope) => key.scope(fitting(scope)),
-            None => key,
+            None => key_of(route, "derived", scope).part(hex(&fingerprint)),
         };
         let key = key.build().map_err(|error| Problem::new(ProblemKind::BadKey).with_detail(error.to_string()))?;
         Ok(Some(key.with_fingerprint(fingerprint)))
@@ -182,7 +178,12 @@ impl Identity {
             return problem;
         }
         let names: Vec<&str> = self.names.iter().map(HeaderName::as_str).collect();
-        problem.with_detail(format!("the key is read from the header {}", names.join(" or ")))
+        let names = names.join(" or ");
+        let new = match &self.format {
+            Some(format) => format!("a new key, {}, for each new request", format.described),
+            None => "a new key, such as a UUID, for each new request".to_owned(),
+        };
+        problem.with_detail(format!("send {new} in the header {names}, and the same one again with each retry"))
     }
 }
 
@@ -199,6 +200,15 @@ impl fmt::Debug for Identity {
 
 fn bad_key(error: HeaderError) -> Problem {
     Problem::new(ProblemKind::BadKey).with_detail(error.to_string())
+}
+
+/// The key of a request's record.
+pub(super) fn key_of(route: String, id: &str, scope: Option<String>) -> KeyBuilder {
+    let key = Key::new(fitting(route), id);
+    match scope {
+        Some(scope) => key.scope(fitting(scope)),
+        None => key,
+    }
 }
 
 /// A text as a key's part: itself, or where a part cannot hold it, its digest.

@@ -1,13 +1,12 @@
 //! The page that publishes a policy.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use idempotency_core::Idempotency;
 use serde_json::{Value, json};
@@ -15,35 +14,43 @@ use tower_service::Service;
 
 use super::identity::Missing;
 use super::policy::Policy;
+use super::text::Text;
 use crate::header::{LONGEST_KEY, Reading};
 use crate::problem::ProblemKind;
+
+const AFTER_FREED: &str =
+    "nothing was done: put right what the response says, and send the request again with the same key";
+const AFTER_UNKNOWN: &str =
+    "it may have been done: send the same request again with the same key, never with a new one";
 
 /// The page that publishes what holds for keys, as HTML, or as JSON for who asks for that
 /// (`Accept: application/json`): a duty of the draft (section 2.5.2).
 ///
 /// A tower service for GET and HEAD. With the feature `axum`, `PolicyPage::into_router` puts it where the
-/// answers link to.
+/// answers link to, and beside it what each problem means.
 #[derive(Clone, Debug)]
 #[must_use = "a page is seen once it is served"]
 pub struct PolicyPage {
     retention: Duration,
     url: Option<String>,
+    /// What comes before the problems' names, where that is a path of this server.
+    #[cfg(feature = "axum")]
+    types: std::collections::BTreeSet<String>,
     policies: Vec<Value>,
-    html: Bytes,
-    json: Bytes,
+    text: Text,
 }
 
 impl PolicyPage {
     /// A page without a policy yet, for a handle's retention.
     pub fn new(idempotency: &Idempotency) -> Self {
-        let page = Self {
+        Self {
             retention: idempotency.retention(),
             url: None,
+            #[cfg(feature = "axum")]
+            types: std::collections::BTreeSet::new(),
             policies: Vec::new(),
-            html: Bytes::new(),
-            json: Bytes::new(),
-        };
-        page.written()
+            text: text(&[]),
+        }
     }
 
     /// Adds a policy, and the routes that it holds for (`"POST /payments"`).
@@ -51,23 +58,47 @@ impl PolicyPage {
         let routes: Vec<&str> = routes.into_iter().collect();
         self.policies.push(described(&routes, policy, self.retention));
         self.url.get_or_insert_with(|| policy.answers.policy_url.clone());
-        self.written()
-    }
-
-    /// A router that has the page where the first policy's answers link to, by the link's path.
-    #[cfg(feature = "axum")]
-    pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
-        let url = self.url.clone().unwrap_or_else(|| super::policy::DEFAULT_POLICY_URL.to_owned());
-        let path = url.parse::<http::Uri>().map_or_else(|_| url, |uri| uri.path().to_owned());
-        // The path is one, whatever older patterns it may look like.
-        axum::Router::new().without_v07_checks().route_service(&path, self)
-    }
-
-    fn written(mut self) -> Self {
-        self.json = Bytes::from(json!({ "policies": self.policies }).to_string());
-        self.html = Bytes::from(html(&self.policies));
+        #[cfg(feature = "axum")]
+        self.types.extend(policy.answers.types_here().map(str::to_owned));
+        self.text = text(&self.policies);
         self
     }
+
+    /// A router that has the page where the first policy's answers link to, by the link's path; and what the
+    /// problems mean at the paths that their `type`s are (`/problems/key-missing`), unless
+    /// [`Policy::with_problem_types`] sends who asks elsewhere. The paths are taken: merged with a router that
+    /// has one of them, axum panics.
+    #[cfg(feature = "axum")]
+    pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
+        use axum::routing::any;
+        use http::HeaderMap;
+
+        let url = self.url.clone().unwrap_or_else(|| super::policy::DEFAULT_POLICY_URL.to_owned());
+        let path = url.parse::<http::Uri>().map_or_else(|_| url, |uri| uri.path().to_owned());
+        // The paths are those, whatever older patterns they may look like.
+        let mut router = axum::Router::new().without_v07_checks();
+        for (types, kind) in self.types.iter().flat_map(|types| ProblemKind::ALL.map(|kind| (types, kind))) {
+            let problem = meaning(types, kind);
+            let text = Text::of(kind.title(), &problem, std::slice::from_ref(&problem));
+            let answer = move |method: Method, headers: HeaderMap| std::future::ready(text.answer(&method, &headers));
+            router = router.route(&format!("{types}{}", kind.name()), any(answer));
+        }
+        router.route_service(&path, self)
+    }
+}
+
+fn text(policies: &[Value]) -> Text {
+    Text::of("Idempotency policy", &json!({ "policies": policies }), policies)
+}
+
+/// What an answer means, and what its client does.
+fn meaning(types: &str, kind: ProblemKind) -> Value {
+    json!({
+        "status": kind.status().as_u16(),
+        "type": format!("{types}{}", kind.name()),
+        "meaning": kind.title(),
+        "what_to_do": kind.what_to_do(),
+    })
 }
 
 fn described(routes: &[&str], policy: &Policy, retention: Duration) -> Value {
@@ -86,13 +117,7 @@ fn described(routes: &[&str], policy: &Policy, retention: Duration) -> Value {
         Missing::Passed => "processed without protection",
         Missing::Derived => "its key is derived from the request: equal requests are one",
     };
-    let answers: Vec<Value> = ProblemKind::ALL
-        .iter()
-        .map(|kind| {
-            let name = format!("{}{}", policy.answers.types, kind.name());
-            json!({ "status": kind.status().as_u16(), "type": name, "meaning": kind.title() })
-        })
-        .collect();
+    let answers = ProblemKind::ALL.map(|kind| meaning(&policy.answers.types, kind));
     json!({
         "routes": routes,
         "enabled": policy.on,
@@ -116,61 +141,11 @@ fn described(routes: &[&str], policy: &Policy, retention: Duration) -> Value {
             "headers": policy.replies.headers.described(),
         },
         "answers": answers,
+        "what_to_do_after": {
+            "idempotency-status: freed": AFTER_FREED,
+            "idempotency-status: unknown": AFTER_UNKNOWN,
+        },
     })
-}
-
-fn html(policies: &[Value]) -> String {
-    let mut html = String::from(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Idempotency policy</title></head>\
-         <body>\n<h1>Idempotency policy</h1>\n",
-    );
-    for policy in policies {
-        write_value(&mut html, policy);
-    }
-    html.push_str("</body></html>\n");
-    html
-}
-
-fn write_value(html: &mut String, value: &Value) {
-    match value {
-        Value::Object(fields) => {
-            html.push_str("<dl>\n");
-            for (name, value) in fields {
-                // Writing to a string does not fail.
-                let _ = write!(html, "<dt>{}</dt><dd>", escaped(&name.replace('_', " ")));
-                write_value(html, value);
-                html.push_str("</dd>\n");
-            }
-            html.push_str("</dl>\n");
-        }
-        Value::Array(items) => {
-            html.push_str("<ul>\n");
-            for item in items {
-                html.push_str("<li>");
-                write_value(html, item);
-                html.push_str("</li>\n");
-            }
-            html.push_str("</ul>\n");
-        }
-        Value::String(text) => html.push_str(&escaped(text)),
-        Value::Bool(true) => html.push_str("yes"),
-        Value::Bool(false) => html.push_str("no"),
-        Value::Null => {}
-        Value::Number(number) => html.push_str(&number.to_string()),
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-fn wants_json(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT);
-    let accepted = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-    // The first that is either of the two: a browser names HTML first.
-    let kinds = accepted.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    kinds.into_iter().find(|kind| kind == "text/html" || kind == "application/json").as_deref()
-        == Some("application/json")
 }
 
 impl<B> Service<Request<B>> for PolicyPage {
@@ -183,20 +158,6 @@ impl<B> Service<Request<B>> for PolicyPage {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return ready(Ok(response));
-        }
-        let (kind, body) = match wants_json(request.headers()) {
-            true => ("application/json", &self.json),
-            false => ("text/html; charset=utf-8", &self.html),
-        };
-        let mut response = Response::new(Full::new(body.clone()));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(header::VARY, HeaderValue::from_static("accept"));
-        ready(Ok(response))
+        ready(Ok(self.text.answer(request.method(), request.headers())))
     }
 }

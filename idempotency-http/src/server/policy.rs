@@ -184,6 +184,10 @@ impl Policy {
 
     /// Sets how long a response's body is gathered before it counts as a stream: it is then passed on, and
     /// not recorded. 5 s by default.
+    ///
+    /// **A stream is held back for so long**, unless it says that it is one: by the media type
+    /// `text/event-stream`, or by [`Finality::FactOnly`] among the response's extensions. Such a one is passed on
+    /// from its first byte.
     pub fn with_response_time(self, limit: Duration) -> Self {
         self.limited(|limits| limits.response_time = limit)
     }
@@ -254,7 +258,9 @@ impl Policy {
         self
     }
 
-    /// Sets what comes before a problem's name in its `type`; `/problems/` by default.
+    /// Sets what comes before a problem's name in its `type`; `/problems/` by default. Where it is a path,
+    /// `PolicyPage::into_router` serves there what each problem means; `https://docs.shop.example/problems#` sends
+    /// whoever follows it to documentation of one's own.
     pub fn with_problem_types(mut self, base: impl Into<String>) -> Self {
         self.answers.types = base.into();
         self

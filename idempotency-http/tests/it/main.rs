@@ -27,6 +27,8 @@ mod page;
 #[cfg(feature = "server")]
 mod policies;
 #[cfg(feature = "server")]
+mod settling;
+#[cfg(feature = "server")]
 mod store_faults;
 #[cfg(feature = "server")]
 mod streams;

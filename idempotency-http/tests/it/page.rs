@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::routing::post;
+use idempotency_http::problem::ProblemKind;
 use idempotency_http::server::{DEFAULT_POLICY_URL, IdempotencyLayer, Missing, Policy, PolicyPage};
 use serde_json::json;
 use std::sync::Arc;
@@ -94,4 +95,46 @@ async fn a_page_stands_at_whatever_path_its_url_has() {
         let to = serve(PolicyPage::new(&memory()).with_policy(["POST /"], &policy).into_router()).await;
         assert_eq!(Ask::new("GET", path).send(to).await.status, 200, "{url}");
     }
+}
+
+/// Whoever follows a problem's `type` finds what it means.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_problems_type_leads_to_what_it_means() {
+    let other = Policy::new().with_problem_types("/errors/");
+    let elsewhere = ["https://docs.example/errors/", "urn:problem:", "/errors#", "//docs.example/", "/{bad}/"];
+    let elsewhere = elsewhere.map(|types| Policy::new().with_problem_types(types));
+    let page = PolicyPage::new(&memory()).with_policy(["POST /"], &Policy::new()).with_policy(["POST /also"], &other);
+    let page = elsewhere.iter().fold(page, |page, policy| page.with_policy(["POST /more"], policy));
+    let once = IdempotencyLayer::new(memory());
+    let to = serve(Router::new().route("/", post(|| async { "paid" })).layer(once).merge(page.into_router())).await;
+
+    let problem = Ask::new("POST", "/").send(to).await.json();
+    let url = problem["type"].as_str().unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("UUID"), "{problem}");
+    let html = Ask::new("GET", url).send(to).await;
+    assert_eq!((html.status, html.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(html.text().contains("This request needs an Idempotency-Key") && html.text().contains("such as a UUID"));
+    for kind in ProblemKind::ALL {
+        for types in ["/problems/", "/errors/"] {
+            let url = format!("{types}{}", kind.name());
+            let meaning = Ask::new("GET", &url).header("Accept", "application/json").send(to).await.json();
+            let (title, what_to_do) = (kind.title(), kind.what_to_do());
+            let status = kind.status().as_u16();
+            assert_eq!(meaning, json!({ "type": url, "status": status, "meaning": title, "what_to_do": what_to_do }));
+        }
+    }
+    assert_eq!(Ask::new("GET", "/problems/none").send(to).await.status, 404);
+}
+
+/// What whoever reads the page looks for first.
+#[tokio::test]
+async fn the_page_begins_with_key_expiry_and_routes() {
+    let once = IdempotencyLayer::new(memory());
+    let page = once.policy_page(["POST /payments"]).unwrap();
+    let html = Ask::new("GET", DEFAULT_POLICY_URL).send(serve(published(page, DEFAULT_POLICY_URL)).await).await.text();
+    let at = |name: &str| html.find(&format!("<dt>{name}</dt>")).unwrap_or_else(|| panic!("no {name}: {html}"));
+    let order = ["key", "expires after seconds", "routes", "answers"].map(at);
+    assert!(order.is_sorted(), "{order:?}");
+    assert!(html.contains("never with a new one"), "{html}");
 }

@@ -13,7 +13,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use idempotency_http::server::{IdempotencyLayer, Policy};
+use idempotency_http::server::{Finality, IdempotencyLayer, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -49,6 +49,7 @@ async fn a_response_over_the_limit_reaches_its_caller_unharmed_and_runs_once() {
 /// A route whose response's pieces the test sends.
 async fn piecewise(
     kind: &'static str,
+    says: Option<Finality>,
     policy: Policy,
 ) -> (SocketAddr, mpsc::Sender<Result<Bytes, std::io::Error>>, Runs) {
     let (sender, receiver) = mpsc::channel(1);
@@ -60,7 +61,11 @@ async fn piecewise(
         let receiver = receiver.lock_owned().await;
         let pieces =
             stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
-        ([(header::CONTENT_TYPE, kind)], Body::from_stream(pieces))
+        let mut response = ([(header::CONTENT_TYPE, kind)], Body::from_stream(pieces)).into_response();
+        if let Some(says) = says {
+            response.extensions_mut().insert(says);
+        }
+        response
     };
     (serve(Router::new().route("/", post(handler)).layer(once(policy))).await, sender, runs)
 }
@@ -68,9 +73,12 @@ async fn piecewise(
 #[tokio::test]
 async fn a_stream_reaches_its_caller_piece_by_piece() {
     let soon = Duration::from_millis(50);
-    // One that says what it is, and one that shows it by taking its time.
-    for (kind, time) in [("text/event-stream", LONG), ("text/plain", soon)] {
-        let (to, pieces, runs) = piecewise(kind, Policy::new().with_response_time(time)).await;
+    // One that says what it is, one of which its handler says it, and one that shows it by taking its time.
+    let said = Some(Finality::FactOnly);
+    for (kind, says, time) in
+        [("text/event-stream", None, LONG), ("text/plain", said, LONG), ("text/plain", None, soon)]
+    {
+        let (to, pieces, runs) = piecewise(kind, says, Policy::new().with_response_time(time)).await;
         let mut client = TcpStream::connect(to).await.unwrap();
         client.write_all(&Ask::post("/", "k", "a").bytes()).await.unwrap();
         let mut seen = Vec::new();
@@ -92,7 +100,7 @@ async fn a_stream_reaches_its_caller_piece_by_piece() {
 
 #[tokio::test]
 async fn a_response_that_breaks_off_is_given_as_far_as_it_came_and_does_not_run_again() {
-    let (to, pieces, runs) = piecewise("text/plain", Policy::new()).await;
+    let (to, pieces, runs) = piecewise("text/plain", None, Policy::new()).await;
     let client = tokio::spawn(async move { Ask::post("/", "k", "a").send(to).await });
     pieces.send(Ok(Bytes::from("half"))).await.unwrap();
     pieces.send(Err(std::io::Error::other("the disk is gone"))).await.unwrap();

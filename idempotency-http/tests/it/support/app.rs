@@ -87,13 +87,13 @@ pub(crate) fn router(idempotency: &Idempotency, runs: &Runs) -> Router {
 
 /// The default policy, which takes the route's template from axum's router.
 #[cfg(feature = "axum")]
-fn templated() -> Policy {
+pub(crate) fn templated() -> Policy {
     Policy::new()
 }
 
 /// Without the feature `axum` it is told where to find it.
 #[cfg(not(feature = "axum"))]
-fn templated() -> Policy {
+pub(crate) fn templated() -> Policy {
     let template = |parts: &axum::http::request::Parts| {
         parts.extensions.get().map(axum::extract::MatchedPath::as_str).map(str::to_owned)
     };
