@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod client;
+pub mod correlation;
 pub mod journal;
 pub mod problem;
 pub mod process;

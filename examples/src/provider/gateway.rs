@@ -46,17 +46,21 @@ impl Gateway {
 
     /// Has money moved.
     pub async fn carry_out(&self, instruction: &Instruction) -> Result<Answered, GatewayError> {
-        self.noting(instruction, None).await
+        self.ask(&Asked { instruction, reference: None, decline: false }).await
+    }
+
+    /// Has the provider decline, as with a test card.
+    pub async fn decline(&self, instruction: &Instruction) -> Result<Answered, GatewayError> {
+        self.ask(&Asked { instruction, reference: None, decline: true }).await
     }
 
     /// Has money moved, with a reference in the provider's books to find it by.
     pub async fn carry_out_noting(&self, instruction: &Instruction, reference: &str) -> Result<Answered, GatewayError> {
-        self.noting(instruction, Some(reference)).await
+        self.ask(&Asked { instruction, reference: Some(reference), decline: false }).await
     }
 
-    async fn noting(&self, instruction: &Instruction, reference: Option<&str>) -> Result<Answered, GatewayError> {
-        let noted = Noted { instruction, reference };
-        let reply = client::post(self.provider, "/transactions", &noted).send().await?;
+    async fn ask(&self, asked: &Asked<'_>) -> Result<Answered, GatewayError> {
+        let reply = client::post(self.provider, "/transactions", asked).send().await?;
         match reply.status {
             StatusCode::CREATED | StatusCode::OK => read(&reply).map(Answered::Done),
             StatusCode::PAYMENT_REQUIRED => {
@@ -92,10 +96,11 @@ impl Gateway {
 }
 
 #[derive(Serialize)]
-struct Noted<'a> {
+struct Asked<'a> {
     #[serde(flatten)]
     instruction: &'a Instruction,
     reference: Option<&'a str>,
+    decline: bool,
 }
 
 fn read<T: serde::de::DeserializeOwned>(reply: &Reply) -> Result<T, GatewayError> {

@@ -27,6 +27,9 @@ use super::ledger::{Entry, Instruction, Ledger, Verdict};
 /// Nothing is held for longer, whatever was asked.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
+/// What `POST /next/{fault}` knows.
+const FAULTS: &str = "slow?ms=2000, fail, charge-then-drop, hold or charge-then-hold; for a look, hold-look\n";
+
 /// How a charge or refund is to go wrong.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
@@ -47,7 +50,7 @@ pub enum Fault {
 pub struct Seen {
     /// Instructions that have begun and not ended.
     pub in_flight: usize,
-    /// Those of them that wait for `POST /release`.
+    /// Those of them, and looks, that wait for `POST /release`.
     pub held: usize,
     /// Instructions answered with what had been done before.
     pub deduplicated: usize,
@@ -59,6 +62,8 @@ pub struct Seen {
 struct Provider {
     ledger: Mutex<Ledger>,
     faults: Mutex<VecDeque<Fault>>,
+    /// How many of the next looks wait for `POST /release`.
+    looks_to_hold: AtomicUsize,
     in_flight: AtomicUsize,
     held: AtomicUsize,
     deduplicated: AtomicUsize,
@@ -72,6 +77,7 @@ pub fn router(ledger: Ledger) -> Router {
     let provider = Arc::new(Provider {
         ledger: Mutex::new(ledger),
         faults: Mutex::default(),
+        looks_to_hold: AtomicUsize::new(0),
         in_flight: AtomicUsize::new(0),
         held: AtomicUsize::new(0),
         deduplicated: AtomicUsize::new(0),
@@ -93,6 +99,9 @@ struct Asked {
     #[serde(flatten)]
     instruction: Instruction,
     reference: Option<String>,
+    /// Whether it is to be declined, as with a test card.
+    #[serde(default)]
+    decline: bool,
 }
 
 /// `POST /transactions`: a charge or a refund.
@@ -108,7 +117,7 @@ async fn carry_out(State(provider): State<Arc<Provider>>, Json(asked): Json<Aske
 }
 
 impl Provider {
-    async fn work(self: &Arc<Self>, Asked { instruction, reference }: Asked) -> Response {
+    async fn work(self: &Arc<Self>, Asked { instruction, reference, decline }: Asked) -> Response {
         let fault = lock(&self.faults).pop_front();
         match fault {
             Some(Fault::Slow(time)) => sleep(time).await,
@@ -118,7 +127,11 @@ impl Provider {
             }
             Some(Fault::ChargeThenDrop | Fault::ChargeThenHold) | None => {}
         }
-        let verdict = self.on_ledger(move |ledger| ledger.carry_out(instruction, reference)).await;
+        let verdict = if decline {
+            Ok(Verdict::Declined("as was asked for"))
+        } else {
+            self.on_ledger(move |ledger| ledger.carry_out(instruction, reference)).await
+        };
         match fault {
             Some(Fault::ChargeThenDrop) => return hang_up(),
             Some(Fault::ChargeThenHold) => self.hold().await,
@@ -174,6 +187,9 @@ async fn look(State(provider): State<Arc<Provider>>, Query(Look { key, fence, re
         (None, Some(reference)) => return Json(lock(&provider.ledger).with_reference(&reference)).into_response(),
         _ => return (StatusCode::BAD_REQUEST, "a key, or a reference\n").into_response(),
     };
+    if provider.looks_to_hold.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |looks| looks.checked_sub(1)).is_ok() {
+        provider.hold().await;
+    }
     match provider.on_ledger(move |ledger| ledger.look(&key, fence)).await {
         Ok(Some(entries)) => Json(entries).into_response(),
         Ok(None) => barred(),
@@ -202,7 +218,11 @@ async fn next(
         "charge-then-drop" => Fault::ChargeThenDrop,
         "hold" => Fault::Hold,
         "charge-then-hold" => Fault::ChargeThenHold,
-        _ => return Err((StatusCode::NOT_FOUND, "slow?ms=2000, fail, charge-then-drop, hold or charge-then-hold\n")),
+        "hold-look" => {
+            provider.looks_to_hold.fetch_add(1, Ordering::SeqCst);
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        _ => return Err((StatusCode::NOT_FOUND, FAULTS)),
     };
     lock(&provider.faults).push_back(fault);
     Ok(StatusCode::NO_CONTENT)
@@ -211,6 +231,7 @@ async fn next(
 /// `POST /release`: lets go of all that is held, and forgets what was still to go wrong.
 async fn release(State(provider): State<Arc<Provider>>) -> StatusCode {
     lock(&provider.faults).clear();
+    provider.looks_to_hold.store(0, Ordering::SeqCst);
     provider.released.send_modify(|releases| *releases += 1);
     StatusCode::NO_CONTENT
 }

@@ -1,0 +1,112 @@
+//! The service: what stands before what.
+//!
+//! Each request has a correlation id, and a user who was verified. The routes that change something stand behind
+//! the layer, and run once a key of that user's; outside of it, a retry that was answered again gets its line in
+//! the audit trail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
+use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, Requirements};
+use idempotency_examples::Failure;
+use idempotency_examples::app::{self, Setting};
+use idempotency_examples::correlation::correlate;
+use idempotency_examples::provider::gateway::Gateway;
+
+use crate::books::{Books, Journaled, Tables};
+use crate::users::{self, Tokens, User};
+use crate::{answer, api, jobs};
+
+/// How long an answer is given again.
+const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) idempotency: Idempotency,
+    pub(crate) books: Books,
+    pub(crate) gateway: Gateway,
+    pub(crate) lock_for: Duration,
+    pub(crate) pay_within: Duration,
+}
+
+/// Starts the service, and the schedule of its jobs.
+pub(crate) async fn start(setting: Setting) -> Result<app::Service, Failure> {
+    let (idempotency, books) = open(&setting).await?;
+    // A service for real money would end here, with `?`. This one goes on, for whoever tries it on `memory:`.
+    if let Err(weakness) = idempotency.require(Requirements::new().survives_process_crash()).await {
+        tracing::warn!("{weakness}");
+    }
+    let time = |name, unless_given| match setting.option(name) {
+        None => Ok(unless_given),
+        Some(text) => humantime::parse_duration(text).map_err(|error| format!("--{name} {text}: {error}")),
+    };
+    let service = Arc::new(Service {
+        idempotency: idempotency.clone(),
+        books,
+        gateway: Gateway::new(setting.provider.ok_or("it needs a payment provider")?),
+        lock_for: time("lock-for", Duration::from_secs(10 * 60))?,
+        pay_within: time("pay-within", Duration::from_secs(15 * 60))?,
+    });
+    if setting.option("jobs-every") != Some("never") {
+        let every = time("jobs-every", Duration::from_secs(60))?;
+        tokio::spawn(jobs::on_schedule(service.clone(), every));
+    }
+    let tokens = Tokens::read(setting.option("tokens").unwrap_or(users::TO_TRY))?;
+    Ok(app::Service { router: router(&service, tokens)?, idempotency })
+}
+
+fn router(service: &Arc<Service>, tokens: Tokens) -> Result<Router, InvalidDuration> {
+    // A JSON body counts by its content: a retry may write its fields in another order.
+    let of_user = Policy::new()
+        .with_scope(|request: &Parts| request.extensions.get::<User>().map(|user| user.0.clone()))
+        .with_body_form(BodyForm::Json)
+        .with_retention(RETENTION)?;
+    let by_field =
+        |field, retry| of_user.clone().with_key_from(json_field(field)).with_replay(answer::mark_retry(retry));
+    let lock = by_field("/idempotencyKey", "LOCK_RETRY");
+    let book = by_field("/seatLockId", "BOOKING_RETRY");
+    let pay = by_field("/idempotencyKey", "PAYMENT_RETRY");
+    let policies = PolicyPage::new(&service.idempotency)
+        .with_policy(["POST /api/locks"], &lock)
+        .with_policy(["POST /api/bookings"], &book)
+        .with_policy(["POST /api/payments/intent"], &pay);
+    let once = |policy| IdempotencyLayer::new(service.idempotency.clone()).with_policy(policy);
+    Ok(Router::new()
+        .route("/api/locks", post(api::lock).layer(once(lock)))
+        .route("/api/bookings", post(api::book).layer(once(book)))
+        .route("/api/payments/intent", post(api::pay).layer(once(pay)))
+        .layer(middleware::from_fn_with_state(service.clone(), answer::audit_retries))
+        .route("/api/events", post(api::open_event))
+        .route("/api/events/{event}", get(api::event))
+        .route("/api/bookings/{booking}", get(api::booking))
+        .route("/api/audit", get(api::audit))
+        .route("/api/jobs", get(api::jobs))
+        .route("/api/jobs/{job}", post(api::run_job))
+        .layer(middleware::from_fn_with_state(tokens, users::authenticate))
+        .with_state(service.clone())
+        .route("/health", get(async || "ok"))
+        .merge(policies.into_router())
+        .layer(middleware::from_fn(correlate)))
+}
+
+/// Opens the store of keys, and the books: in the same Postgres, or in a journal.
+async fn open(setting: &Setting) -> Result<(Idempotency, Books), Failure> {
+    if setting.store.starts_with("postgres") {
+        let store = PostgresStore::open(PostgresStoreConfig::from_url(&setting.store)?).await?;
+        return Ok((handle(store, setting.lease)?, Books::Tables(Tables::open(&setting.store).await?)));
+    }
+    let idempotency = handle(idempotency::connect(&setting.store).await?, setting.lease)?;
+    Ok((idempotency, Books::Journaled(Journaled::open(&setting.folder.join("books.jsonl"))?)))
+}
+
+fn handle(store: impl IdempotencyStore, lease: Duration) -> Result<Idempotency, InvalidDuration> {
+    Idempotency::new(store)
+        .with_lease(lease)?
+        // Longer than the provider is waited for, so that a hung run does not keep its key.
+        .with_max_run(Duration::from_secs(60))
+}
