@@ -1,5 +1,6 @@
 //! The services as processes of their own: their documents' scenarios, and a crowd that kills them.
 
+mod booking;
 mod checkout;
 mod payments;
 mod support;

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use idempotency::http::server::Replay;
-use idempotency_examples::correlation::Correlation;
+use idempotency_examples::correlation::CorrelationId;
 use idempotency_examples::problem::Problem;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -137,14 +137,14 @@ pub(crate) fn mark_retry(action: &'static str) -> impl Fn(Replay<'_>) + Send + S
 pub(crate) async fn audit_retries(
     State(app): State<Arc<Service>>,
     Extension(user): Extension<User>,
-    Extension(correlation): Extension<Correlation>,
+    Extension(correlation): Extension<CorrelationId>,
     request: Request,
     next: Next,
 ) -> Response {
     let mut response = next.run(request).await;
     if let Some(retry) = response.extensions_mut().remove::<Retry>() {
         tracing::info!(original = retry.original_attempt_id, isRetry = true, "{}", retry.action);
-        if let Err(error) = app.books.note(retry.entry(&user.0, &correlation.0)).await {
+        if let Err(error) = app.books.note(retry.entry(&user.0, correlation.as_str())).await {
             return Problem::from(error).into_response();
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use idempotency::{Attempt, Error, Exclusively};
-use idempotency_examples::correlation;
+use idempotency_examples::correlation::CorrelationId;
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
@@ -81,9 +81,9 @@ pub(crate) async fn on_schedule(service: Arc<Service>, every: Duration) {
     loop {
         ticks.tick().await;
         for job in Job::ALL {
-            let id = correlation::new();
-            let span = tracing::info_span!("job", correlation_id = id, job = job.name());
-            let run = service.run_job(job, &id, Some(every));
+            let id = CorrelationId::random();
+            let span = tracing::info_span!("job", correlation_id = %id, job = job.name());
+            let run = service.run_job(job, id.as_str(), Some(every));
             async {
                 match run.await {
                     Ok(Ran { message, execution, .. }) => tracing::info!(?execution, "{message}"),

@@ -8,7 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use idempotency::Attempt;
-use idempotency_examples::correlation::Correlation;
+use idempotency_examples::correlation::CorrelationId;
 use idempotency_examples::problem::Problem;
 use serde::Deserialize;
 
@@ -79,7 +79,7 @@ impl<S: Sync> FromRequestParts<S> for Asked {
         let opened = Opened { key: attempt.downstream().into(), fence: attempt.fence().get() };
         let by = By {
             actor: user.0.clone(),
-            correlation: correlation.0,
+            correlation: correlation.to_string(),
             attempt: Some(opened.attempt_id()),
             execution: None,
         };
@@ -97,13 +97,13 @@ impl<S: Sync> FromRequestParts<S> for Operator {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let (user, correlation) = who(parts)?;
         user.must_be_operator()?;
-        Ok(Self(By { actor: user.0, correlation: correlation.0, attempt: None, execution: None }))
+        Ok(Self(By { actor: user.0, correlation: correlation.to_string(), attempt: None, execution: None }))
     }
 }
 
-fn who(parts: &Parts) -> Result<(User, Correlation), Problem> {
+fn who(parts: &Parts) -> Result<(User, CorrelationId), Problem> {
     let user = parts.extensions.get::<User>().ok_or_else(|| not_set_up("authentication"))?;
-    let correlation = parts.extensions.get::<Correlation>().ok_or_else(|| not_set_up("correlation"))?;
+    let correlation = parts.extensions.get::<CorrelationId>().ok_or_else(|| not_set_up("correlation"))?;
     Ok((user.clone(), correlation.clone()))
 }
 

@@ -73,6 +73,22 @@ impl Service {
             .unwrap_or_else(|error| panic!("it does not start again: {error}\n{}", self.log()));
     }
 
+    /// Another process of the same program, on the same store and with the same provider, in a folder of its own.
+    pub(crate) async fn beside(&self) -> Process {
+        let folder = self.folder.path().join("beside");
+        let mut args = self.args.clone();
+        // Not its port, which is the last of them.
+        args.truncate(args.len() - 2);
+        args[1] = folder.into();
+        let log = &self.log;
+        Process::of(Path::new(self.path), args, self.store.as_deref(), log).await.expect("another process")
+    }
+
+    /// Ends it with SIGKILL, for good.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("it is there");
+    }
+
     pub(crate) fn get(&self, path: &str) -> Ask {
         client::get(self.address, path)
     }

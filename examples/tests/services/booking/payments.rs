@@ -1,0 +1,136 @@
+//! Payments: charged once a key, also over crashes; and what the trail and the log say of it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{BOOKING, Booking, SHORT, assert_problem, assert_retry, on_both, text};
+
+on_both!(
+    a_payment_that_is_asked_for_twice_is_one,
+    a_decline_is_replayed_and_a_new_key_pays,
+    a_failure_without_effect_frees_the_key_and_the_booking,
+    a_booking_is_paid_under_one_key,
+    a_crash_in_mid_payment_charges_once,
+    a_payment_that_was_abandoned_uncharged_is_barred,
+);
+
+async fn a_payment_that_is_asked_for_twice_is_one(store: Option<&str>) {
+    let booking = Booking::start(BOOKING, store, 100).await;
+    let id = booking.booked("k", 5).await;
+    let asking = |correlation: &'static str| {
+        booking.paying("alice", "test-payment-123", &id, 500, "success").header("x-correlation-id", correlation).send()
+    };
+    let first = asking("first-asked").await.expect("an answer");
+    let again = asking("asked-again").await.expect("an answer");
+    assert_eq!((first.status.as_u16(), text(&first, "status")), (201, "succeeded".into()));
+    assert_retry(&first, &again);
+    assert_eq!(again.header("x-correlation-id"), Some("asked-again"), "a replay has its own request's");
+    assert_eq!(booking.0.ledger().len(), 1);
+    assert_eq!(booking.state(&id).await, "CONFIRMED");
+
+    // The trail tells the original from the retry, and which was which request.
+    let trail = booking.look("operator", &format!("/api/audit?bookingId={id}")).await;
+    let told: Vec<_> = trail.as_array().expect("entries").iter().map(|entry| {
+        let (from, to) = (entry["fromState"].as_str().expect("a state"), entry["toState"].as_str().expect("a state"));
+        (entry["action"].as_str().expect("an action"), from, to, entry["metadata"]["isRetry"] == true)
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(
+        told,
+        [
+            ("BOOKING_CREATED", "LOCKED", "PAYMENT_PENDING", false),
+            ("PAYMENT_STARTED", "PAYMENT_PENDING", "PAYING", false),
+            ("PAYMENT_SUCCEEDED", "PAYING", "CONFIRMED", false),
+            ("PAYMENT_RETRY", "PAYMENT_RETRY", "PAYMENT_RETRY", true),
+        ]
+    );
+    let (made, retry) = (&trail[2], &trail[3]);
+    assert_eq!((&made["correlationId"], &retry["correlationId"]), (&json!("first-asked"), &json!("asked-again")));
+    assert_eq!(retry["metadata"]["originalAttemptId"], made["metadata"]["attemptId"]);
+    assert_eq!(made["metadata"]["transactionId"], booking.0.ledger()[0].id);
+    // And so does the log.
+    let log = booking.0.log();
+    let retried = log.lines().find(|line| line.contains("PAYMENT_RETRY")).expect("a line");
+    assert!(retried.contains("correlation_id=asked-again") && retried.contains("isRetry=true"), "{retried}");
+}
+
+async fn a_decline_is_replayed_and_a_new_key_pays(store: Option<&str>) {
+    let booking = Booking::start(BOOKING, store, 100).await;
+    let id = booking.booked("k", 5).await;
+    let failing = || booking.paying("alice", "p1", &id, 500, "failure").send();
+    let first = failing().await.expect("an answer");
+    assert_eq!((first.status.as_u16(), text(&first, "status")), (402, "failed".into()));
+    assert_retry(&first, &failing().await.expect("an answer"));
+    assert_eq!(booking.state(&id).await, "PAYMENT_PENDING");
+    assert_eq!(booking.pay("p2", &id).await.status, 201);
+    assert_eq!((booking.state(&id).await, booking.0.ledger().len()), (json!("CONFIRMED"), 1));
+    assert_eq!(booking.audited("PAYMENT_FAILED").await.len(), 1);
+}
+
+async fn a_failure_without_effect_frees_the_key_and_the_booking(store: Option<&str>) {
+    let booking = Booking::start(BOOKING, store, 100).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/fail").await;
+    assert_problem(&booking.pay("p", &id).await, 503, "provider-unavailable");
+    assert_eq!(booking.state(&id).await, "PAYMENT_PENDING");
+    let paid: Value = booking.pay("p", &id).await.json().expect("JSON");
+    assert_eq!((&paid["status"], &paid["isRetry"]), (&json!("succeeded"), &json!(false)), "{paid}");
+    assert_eq!(booking.0.ledger().len(), 1);
+}
+
+async fn a_booking_is_paid_under_one_key(store: Option<&str>) {
+    let booking = Booking::start(BOOKING, store, 100).await;
+    let id = booking.paying_still("p1", 5).await;
+    assert_problem(&booking.pay("p2", &id).await, 409, "being-paid");
+    assert_eq!(booking.pay("p1", &id).await.status, 201);
+    assert_problem(&booking.pay("p2", &id).await, 409, "already-paid");
+    assert_eq!(booking.0.ledger().len(), 1);
+}
+
+/// The charge is made, and the service killed before it hears of it.
+async fn a_crash_in_mid_payment_charges_once(store: Option<&str>) {
+    let mut booking = Booking::start(BOOKING, store, 100).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/charge-then-hold").await;
+    let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
+    booking.until_held().await;
+    booking.0.kill_and_restart().await;
+    asked.await.expect("no panic").expect_err("it is dead");
+    booking.tell_provider("/release").await;
+    let paid = loop {
+        let reply = booking.pay("p", &id).await;
+        // Until the lease of the one that died is over.
+        if reply.header("retry-after").is_none() {
+            break reply;
+        }
+    };
+    let body: Value = paid.json().expect("JSON");
+    let made = &booking.0.ledger()[0];
+    let attempt_id = format!("{}-{}", made.instruction.key, made.instruction.fence);
+    assert_eq!((paid.status.as_u16(), &body["transactionId"]), (201, &json!(made.id)), "{body}");
+    assert_eq!((&body["isRetry"], &body["originalAttemptId"]), (&json!(true), &json!(attempt_id)), "{body}");
+    assert_eq!((booking.0.ledger().len(), booking.state(&id).await), (1, json!("CONFIRMED")));
+    let made: BTreeSet<_> =
+        booking.audited("PAYMENT_SUCCEEDED").await.iter().map(|e| e["metadata"]["attemptId"].to_string()).collect();
+    assert_eq!(made, BTreeSet::from([json!(attempt_id).to_string()]), "the trail names the attempt that charged");
+}
+
+/// The charge is on its way when its time is over: it is barred, and then the seats are given back.
+async fn a_payment_that_was_abandoned_uncharged_is_barred(store: Option<&str>) {
+    let mut booking = Booking::start(SHORT, store, 10).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/hold").await;
+    let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
+    booking.until_held().await;
+    booking.0.kill_and_restart().await;
+    asked.await.expect("no panic").expect_err("it is dead");
+    booking.run_until("expire-bookings", 1).await;
+    assert_eq!((booking.seats().await, booking.state(&id).await), ((10, 0, 0), json!("BOOKING_EXPIRED")));
+    // It arrives after all, and does nothing.
+    booking.tell_provider("/release").await;
+    while booking.seen_by_provider().await.in_flight > 0 {}
+    assert_eq!((booking.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
+    assert_problem(&booking.pay("p2", &id).await, 409, "booking-expired");
+    assert_eq!(booking.0.ledger().len(), 0);
+}
