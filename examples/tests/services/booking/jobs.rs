@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use idempotency_examples::client;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Duration, sleep};
 
 use super::{Booking, PATH, SHORT, assert_problem, on_both, run_job, text};

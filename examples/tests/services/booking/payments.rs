@@ -31,11 +31,15 @@ async fn a_payment_that_is_asked_for_twice_is_one(store: Option<&str>) {
 
     // The trail tells the original from the retry, and which was which request.
     let trail = booking.look("operator", &format!("/api/audit?bookingId={id}")).await;
-    let told: Vec<_> = trail.as_array().expect("entries").iter().map(|entry| {
-        let (from, to) = (entry["fromState"].as_str().expect("a state"), entry["toState"].as_str().expect("a state"));
-        (entry["action"].as_str().expect("an action"), from, to, entry["metadata"]["isRetry"] == true)
-    });
-    let told: Vec<_> = told.collect();
+    let told: Vec<_> = trail
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|entry| {
+            let text = |name: &str| entry[name].as_str().expect("a text");
+            (text("action"), text("fromState"), text("toState"), entry["metadata"]["isRetry"] == true)
+        })
+        .collect();
     assert_eq!(
         told,
         [

@@ -75,7 +75,7 @@ async fn users_never_share_keys(store: Option<&str>) {
     let by_bob = booking.paying("bob", "p", &hers, 500, "success").send().await.expect("an answer");
     assert_problem(&by_bob, 404, "not-found");
     // Whoever asks is who the token says, and not the body.
-    let body = json!({ "eventId": "concert", "userId": "alice", "seats": 5, "idempotencyKey": "k" });
+    let body = json!({ "eventId": "concert", "userId": "alice", "seats": 5, "idempotencyKey": "other" });
     assert_problem(&booking.ask("bob", "/api/locks", &body).send().await.expect("an answer"), 403, "another-user");
     assert_problem(&booking.ask("eve", "/api/locks", &body).send().await.expect("an answer"), 401, "token-missing");
     assert_problem(&booking.0.post("/api/locks", &body).send().await.expect("an answer"), 401, "token-missing");

@@ -84,11 +84,6 @@ impl Service {
         Process::of(Path::new(self.path), args, self.store.as_deref(), log).await.expect("another process")
     }
 
-    /// Ends it with SIGKILL, for good.
-    pub(crate) async fn kill(&mut self) {
-        self.process.kill().await.expect("it is there");
-    }
-
     pub(crate) fn get(&self, path: &str) -> Ask {
         client::get(self.address, path)
     }
