@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::args::Args;
 use crate::failure::{Failure, Outcome};
 use crate::metadata::Workspace;
-use crate::{deny, features, msrv, shell, test};
+use crate::{deny, e2e, features, msrv, shell, test};
 
 /// A gate and its name.
 type Gate = (&'static str, fn() -> Outcome);
@@ -20,6 +20,7 @@ const GATES: &[Gate] = &[
     ("msrv", || msrv::run(Args::default())),
     ("deny", || deny::run(Args::default())),
     ("test", || test::test(Args::default())),
+    ("e2e", || e2e::run(Args::default())),
 ];
 
 /// Runs the gates named, or all. Goes on after a failure, so that one run
@@ -84,12 +85,17 @@ fn fmt() -> Outcome {
 }
 
 fn clippy() -> Outcome {
-    shell::run(
-        in_workspace()?
-            .args(["clippy", "--workspace", "--all-targets", "--all-features"])
-            .args(["--", "--deny", "warnings"]),
-        "mend what clippy names above",
-    )
+    // What is no part of `cargo test` is not among all targets either.
+    for targets in [&["--all-targets"][..], &["--test", "e2e"]] {
+        shell::run(
+            in_workspace()?
+                .args(["clippy", "--workspace", "--all-features"])
+                .args(targets)
+                .args(["--", "--deny", "warnings"]),
+            "mend what clippy names above",
+        )?;
+    }
+    Ok(())
 }
 
 fn docs() -> Outcome {

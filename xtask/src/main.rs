@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod coverage;
 mod deny;
+mod e2e;
 mod failure;
 mod features;
 mod flakes;
@@ -38,6 +39,13 @@ const COMMANDS: &[Command] = &[
         about: "Run the tests of the workspace with all features.\n\
                 ARGS go to the test programs: a name, `--nocapture`, ….",
         run: test::test,
+    },
+    Command {
+        name: "e2e",
+        usage: "[-- ARGS]",
+        about: "Run the tests of the examples' pages in a real browser, which is found or installed;\n\
+                ARGS go to the test program. They are no part of `test`.",
+        run: e2e::run,
     },
     Command {
         name: "soak",
@@ -102,7 +110,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         usage: "[--fail-fast] [GATE…]",
-        about: "Run the gates, each timed: fmt, clippy, docs, features, msrv, deny, test.",
+        about: "Run the gates, each timed: fmt, clippy, docs, features, msrv, deny, test, e2e.",
         run: ci::run,
     },
 ];

@@ -98,6 +98,30 @@ const NPM: SystemTool = SystemTool {
     instead: &[],
 };
 
+const CHROMIUM: SystemTool = SystemTool {
+    program: "chromium",
+    apt: "chromium",
+    brew: "chromium",
+    needed_for: "tests use the examples' pages in a real browser",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
+/// Of the same version as the browser, which is why both come from the same packages.
+const CHROMEDRIVER: SystemTool = SystemTool {
+    program: "chromedriver",
+    apt: "chromium-driver",
+    brew: "chromedriver",
+    needed_for: "tests drive a real browser by it",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
+/// What `cargo xtask e2e` needs, and no other tests.
+pub(crate) const BROWSER: &[SystemTool] = &[CHROMIUM, CHROMEDRIVER];
+
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {
     &[STRACE, REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM]
