@@ -7,6 +7,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use crate::attempt::Attempt;
 use crate::codec::{AnyCodec, Codec, Replay};
@@ -214,8 +215,9 @@ impl<'a, C, R> Call<'a, C, R> {
         let (inner, key) = (inner.clone(), key.clone());
         let of = key.clone();
         let tracker = inner.background.clone();
-        let task =
-            tracker.spawn(async move { Run::new(&inner, &key, plan)?.execute(operation, classify, reconcile).await });
+        let run = async move { Run::new(&inner, &key, plan)?.execute(operation, classify, reconcile).await };
+        // The task's log lines are its caller's.
+        let task = tracker.spawn(run.in_current_span());
         Running { task, key: of }
     }
 

@@ -73,7 +73,7 @@ pub use note::{Attributes, Context, InvalidNote, LONGEST_CONTEXT, MOST_ATTRIBUTE
 pub use notifier::Notifier;
 pub use outcome::{How, Origin, Outcome, Unrecorded};
 pub use plan::{Classify, NoReconcile, Reconcile, Unclassified};
-pub use purging::{PurgeReport, PurgeSchedule, Purging};
+pub use purging::{InvalidTimeOfDay, PurgeReport, PurgeSchedule, Purging, TimeOfDay};
 pub use record::{Completion, Ended, Omitted, Prior, Record, Snapshot, State};
 pub use settle::{SettleError, Settling, StoreExt};
 pub use status::Status;

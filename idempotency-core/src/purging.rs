@@ -1,9 +1,13 @@
 //! Purging a store again and again, in a task of its own.
 
+mod daily;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use daily::{InvalidTimeOfDay, TimeOfDay};
 
 use crate::error::StoreError;
 use crate::time::{InvalidDuration, checked};
@@ -16,21 +20,46 @@ use crate::upkeep::Upkeep;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is purged until it is started"]
 pub struct PurgeSchedule {
-    every: Duration,
+    when: When,
     batch: usize,
     pause: Duration,
     at_start: bool,
 }
 
+/// When the next round is due.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    /// So long after the one before.
+    Every(Duration),
+    /// When that time of the day comes next.
+    At(TimeOfDay),
+}
+
 impl PurgeSchedule {
+    const fn new(when: When) -> Self {
+        Self { when, batch: 1_000, pause: Duration::ZERO, at_start: false }
+    }
+
     /// A round each `interval`, 1 ms to 100 years, counted from the end of the one before; the first after
     /// one interval.
     ///
     /// # Errors
     /// [`InvalidDuration`] where the interval is out of range.
     pub fn every(interval: Duration) -> Result<Self, InvalidDuration> {
-        let every = checked("purge interval", interval)?;
-        Ok(Self { every, batch: 1_000, pause: Duration::ZERO, at_start: false })
+        Ok(Self::new(When::Every(checked("purge interval", interval)?)))
+    }
+
+    /// A round each day at this time, in UTC by this machine's clock: at night, when there is the least to do.
+    ///
+    /// A clock that is set, and a machine that slept, are noticed within a minute; no time of a day comes twice.
+    ///
+    /// ```
+    /// # use idempotency_core::{InvalidTimeOfDay, PurgeSchedule};
+    /// let nightly = PurgeSchedule::at("03:15".parse()?).at_start();
+    /// # Ok::<(), InvalidTimeOfDay>(())
+    /// ```
+    pub const fn at(time: TimeOfDay) -> Self {
+        Self::new(When::At(time))
     }
 
     /// Asks the store to remove this many records at a time, at least 1; 1,000 by default.
@@ -61,10 +90,23 @@ impl PurgeSchedule {
     }
 
     async fn run(self, store: impl Upkeep, mut report: impl FnMut(PurgeReport) + Send, stop: CancellationToken) {
-        let mut wait = if self.at_start { Duration::ZERO } else { self.every };
-        while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
-            wait = self.every;
+        if self.at_start {
             report(self.round(&store, &stop).await);
+        }
+        let mut last = SystemTime::now();
+        while stop.run_until_cancelled(self.next_is_due(&mut last)).await.is_some() {
+            report(self.round(&store, &stop).await);
+        }
+    }
+
+    /// Waits for the next round; `last` is when the one before was due.
+    async fn next_is_due(&self, last: &mut SystemTime) {
+        match self.when {
+            When::Every(interval) => tokio::time::sleep(interval).await,
+            When::At(time) => {
+                *last = time.next(*last, SystemTime::now());
+                daily::wait_until(*last, SystemTime::now).await;
+            }
         }
     }
 

@@ -46,3 +46,19 @@ async fn a_run_that_goes_on_alone_stays_in_its_callers_span() {
     .await;
     assert_eq!(*within.0.lock().unwrap(), [Some("request"); 2]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_of_its_own_is_in_its_callers_span_too() {
+    let within = Within::default();
+    // For the thread, which is the runtime's only one, and so for the task.
+    let _guard = tracing::subscriber::set_default(Registry::default().with(within.clone()));
+    let (_, handle) = faulty();
+    let running = info_span!("request").in_scope(|| {
+        handle.call(&KEY).spawn(async |_| {
+            info!(target: "operation", "runs");
+            Ok::<u32, Error>(7)
+        })
+    });
+    assert!(running.await.is_ok());
+    assert_eq!(*within.0.lock().unwrap(), [Some("request")]);
+}
