@@ -38,11 +38,13 @@ pub enum Status {
     Freed,
     /// The handler ran, and nobody knows whether it had its effect.
     Unknown,
+    /// The request had no key, where it needs none: the handler ran without protection, and runs again each time.
+    NoKey,
 }
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Recorded,
         Self::Replayed,
         Self::NotReplayable,
@@ -50,6 +52,7 @@ impl Status {
         Self::Unprotected,
         Self::Freed,
         Self::Unknown,
+        Self::NoKey,
     ];
 
     /// What a header's value says; `None` for what this release does not know.
@@ -69,6 +72,7 @@ impl Status {
             Self::Unprotected => "unprotected",
             Self::Freed => "freed",
             Self::Unknown => "unknown",
+            Self::NoKey => "no-key",
         }
     }
 }

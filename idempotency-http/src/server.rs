@@ -25,6 +25,9 @@
 //! 3. Gathers the response and records it, if it is [final](Finality). One that is over the limit, or that
 //!    takes its time as a stream does, is passed on to its client as it comes; that it was given is recorded.
 //! 4. Answers a retry with the recorded response, marked `Idempotency-Replayed: true`.
+//!
+//! Of each response it says among its extensions [where it came from](Origin), for logs and audits around it. The
+//! handler's log lines are in the caller's span, also when the caller has gone.
 
 mod answers;
 mod bodies;
@@ -36,6 +39,7 @@ mod identity;
 mod json;
 mod layer;
 mod notes;
+mod origin;
 mod page;
 mod policy;
 mod record;
@@ -52,6 +56,7 @@ pub use fingerprint::BodyForm;
 pub use headers::ReplayedHeaders;
 pub use identity::{Missing, json_field};
 pub use layer::IdempotencyLayer;
+pub use origin::Origin;
 pub use page::PolicyPage;
 pub use policy::{DEFAULT_POLICY_URL, Policy, PolicyError};
 pub use replies::Replay;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::InvalidHeaderName;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
-use idempotency_core::{Attributes, Fingerprint, InvalidDuration, LONGEST, OnUnknown, SHORTEST};
+use idempotency_core::{Attributes, Context, Fingerprint, InvalidDuration, LONGEST, OnUnknown, SHORTEST};
 
 use super::answers::Answers;
 use super::bodies::Limits;
@@ -246,6 +246,13 @@ impl Policy {
     /// Their responses say `Idempotency-Status: unprotected`.
     pub fn with_fail_open(self) -> Self {
         Self { fail_open: true, ..self }
+    }
+
+    /// Keeps with each record where its request came from, such as the id by which a request is followed through
+    /// the logs: a replay then tells it of the first run ([`Replay::origin`], [`Origin`](super::Origin)).
+    pub fn with_context(mut self, context: impl Fn(&Parts) -> Context + Send + Sync + 'static) -> Self {
+        self.replies.context = Some(Arc::new(context));
+        self
     }
 
     /// Gives the answers of one's own where there is no response of a handler, from the problem and the

@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body;
-use idempotency_core::{Attempt, Effect, Error, Origin};
+use idempotency_core::{Attempt, Context, Effect, Error};
 
 use super::bodies::Limits;
 use super::finality::Finality;
 use super::headers::{OURS, ReplayedHeaders};
+use super::origin::Origin;
 use super::record::{Answered, Recorded};
 use super::response_body::{Gathered, ReplyBody, gather};
 use crate::names::{IDEMPOTENCY_PRIOR, IDEMPOTENCY_STATUS, Status};
@@ -22,10 +24,12 @@ pub struct Replay<'a> {
     /// The response, with its whole body. Its length is told anew.
     pub response: &'a mut Response<Bytes>,
     /// Which attempt gave it first, and when.
-    pub origin: &'a Origin,
+    pub origin: &'a idempotency_core::Origin,
 }
 
 type Rewrite = Arc<dyn Fn(Replay<'_>) + Send + Sync>;
+/// Takes from a request's head where it comes from.
+type FromCaller = Arc<dyn Fn(&Parts) -> Context + Send + Sync>;
 
 /// How responses are recorded and replayed.
 #[derive(Clone)]
@@ -33,11 +37,12 @@ pub(super) struct Replies {
     pub(super) finality: Arc<dyn Fn(StatusCode) -> Finality + Send + Sync>,
     pub(super) headers: ReplayedHeaders,
     pub(super) rewrite: Option<Rewrite>,
+    pub(super) context: Option<FromCaller>,
 }
 
 impl Default for Replies {
     fn default() -> Self {
-        Self { finality: Arc::new(Finality::of), headers: ReplayedHeaders::default(), rewrite: None }
+        Self { finality: Arc::new(Finality::of), headers: ReplayedHeaders::default(), rewrite: None, context: None }
     }
 }
 
@@ -87,6 +92,8 @@ impl Replies {
             if attempt.prior().is_some() {
                 head.headers.insert(IDEMPOTENCY_PRIOR, HeaderValue::from_static("unknown"));
             }
+            // What became of the key is told once that is known.
+            head.extensions.insert(Origin::Executed { attempt: attempt.clone(), status: Status::Unknown });
             Box::new(Response::from_parts(head, body))
         };
         let gathered = match finality {
@@ -139,6 +146,9 @@ fn tells_another_length(head: &http::response::Parts, bytes: usize) -> bool {
 
 /// Says in a response what became of its key.
 pub(super) fn mark<B>(response: &mut Response<B>, status: Status) {
+    if let Some(Origin::Executed { status: told, .. }) = response.extensions_mut().get_mut() {
+        *told = status;
+    }
     set(response, IDEMPOTENCY_STATUS, HeaderValue::from_static(status.as_str()));
 }
 

@@ -14,12 +14,13 @@ use tower_service::Service;
 use super::conflict::{one_too_many, problem_of};
 use super::identity::Head;
 use super::layer::Shared;
+use super::origin::{Origin, tell};
 use super::policy::Policy;
 use super::record::{Answered, Recorded};
 use super::replies::{Replay, Unanswered, mark, set};
 use super::request_body::{self, RequestBody};
 use super::response_body::ReplyBody;
-use crate::names::{IDEMPOTENCY_REMAINING, IDEMPOTENCY_REPLAYED, Status};
+use crate::names::{IDEMPOTENCY_REMAINING, IDEMPOTENCY_REPLAYED, IDEMPOTENCY_STATUS, Status};
 use crate::problem::{Problem, ProblemKind};
 
 pub(super) async fn handle<S, Req, Res>(
@@ -43,20 +44,20 @@ where
     let (header, scope) = match policy.identity.head(&parts) {
         Ok(Head::Read { header, scope }) => (header, scope),
         Ok(Head::Pass) => {
-            return passed(ready.call(Request::from_parts(parts, RequestBody::untouched(body))).await);
+            return without_key(ready.call(Request::from_parts(parts, RequestBody::untouched(body))).await);
         }
-        Err(problem) => return Ok(answer(&policy, &problem, &parts.headers)),
+        Err(problem) => return Ok(answer(&policy, None, &problem, &parts.headers)),
     };
     let (body, trailers) = match request_body::gather(body, &policy.limits).await {
         Ok(gathered) => gathered,
-        Err(problem) => return Ok(answer(&policy, &problem, &parts.headers)),
+        Err(problem) => return Ok(answer(&policy, None, &problem, &parts.headers)),
     };
     let key = match policy.identity.key(&parts, &body, header, scope) {
         Ok(Some(key)) => key,
         Ok(None) => {
-            return passed(ready.call(Request::from_parts(parts, RequestBody::gathered(body, trailers))).await);
+            return without_key(ready.call(Request::from_parts(parts, RequestBody::gathered(body, trailers))).await);
         }
-        Err(problem) => return Ok(answer(&policy, &problem, &parts.headers)),
+        Err(problem) => return Ok(answer(&policy, None, &problem, &parts.headers)),
     };
 
     let headers = policy.answers.kept(&parts.headers);
@@ -64,29 +65,32 @@ where
     // The layer around this one runs the request, under the very key that is asked for here.
     let is_within = parts.extensions.get::<Attempt>().is_some_and(|outer| *outer.key() == key);
     let running = {
+        let mut call = settings(&shared.idempotency, &key, &policy);
+        if let Some(context) = &policy.replies.context {
+            call = call.context(context(&parts));
+        }
         let policy = policy.clone();
         // Boxed, as it is moved often on its way, and the run is one allocation.
         let mut request = Box::new(Request::from_parts(parts, RequestBody::gathered(body, trailers)));
         // Detachable, so that a client that hangs up does not leave the handler half-way.
-        settings(&shared.idempotency, &key, &policy).attributes(attributes).effect_of(Unanswered::effect).detachable(
-            move |attempt: Attempt| async move {
-                let method = request.method().clone();
-                request.extensions_mut().insert(attempt.clone());
-                let response = ready.call(*request).await.map_err(Unanswered::Service)?;
-                policy.replies.take(response, &attempt, &method, &policy.limits).await
-            },
-        )
+        call.attributes(attributes).effect_of(Unanswered::effect).detachable(move |attempt: Attempt| async move {
+            let method = request.method().clone();
+            request.extensions_mut().insert(attempt.clone());
+            let response = ready.call(*request).await.map_err(Unanswered::Service)?;
+            policy.replies.take(response, &attempt, &method, &policy.limits).await
+        })
     };
     match running.await {
-        Ok(outcome) => Ok(told(outcome, &shared.idempotency, &policy, &headers)),
+        Ok(outcome) => Ok(told(outcome, key, &shared.idempotency, &policy, &headers)),
         Err(Unanswered::Freed(response)) => Ok(marked(*response, Status::Freed)),
         Err(Unanswered::Unknown(response)) => Ok(marked(*response, Status::Unknown)),
         Err(Unanswered::Service(error)) => Err(error),
         Err(Unanswered::Idempotency(Error::InProgress { .. })) if is_within => {
-            Ok(answer(&policy, &one_too_many(), &headers))
+            Ok(answer(&policy, Some(key), &one_too_many(), &headers))
         }
         Err(Unanswered::Idempotency(error)) => {
-            Ok(answer(&policy, &problem_of(&shared.idempotency, &error).await, &headers))
+            let problem = problem_of(&shared.idempotency, &error).await;
+            Ok(answer(&policy, Some(key), &problem, &headers))
         }
     }
 }
@@ -105,12 +109,25 @@ fn settings<'a>(idempotency: &'a Idempotency, key: &'a Key, policy: &Policy) -> 
     if policy.fail_open { call.fail_open() } else { call }
 }
 
-fn passed<B: Body, E>(response: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
-    response.map(|response| response.map(ReplyBody::passed))
+/// The response of a handler that ran without a key of this layer's. A layer within this one may have known better.
+fn without_key<B: Body, E>(response: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
+    response.map(|response| {
+        let mut response = response.map(ReplyBody::passed);
+        if !response.headers().contains_key(IDEMPOTENCY_STATUS) {
+            mark(&mut response, Status::NoKey);
+        }
+        if response.extensions().get::<Origin>().is_some() { response } else { tell(response, Origin::NoKey) }
+    })
 }
 
-fn answer<B: Body>(policy: &Policy, problem: &Problem, headers: &HeaderMap) -> Response<ReplyBody<B>> {
-    policy.answers.response(problem, headers).map(|body| ReplyBody::whole(body, None))
+fn answer<B: Body>(
+    policy: &Policy,
+    key: Option<Key>,
+    problem: &Problem,
+    headers: &HeaderMap,
+) -> Response<ReplyBody<B>> {
+    let response = policy.answers.response(problem, headers).map(|body| ReplyBody::whole(body, None));
+    tell(response, Origin::NotRun { key, problem: problem.kind })
 }
 
 fn marked<B>(mut response: Response<B>, status: Status) -> Response<B> {
@@ -121,14 +138,17 @@ fn marked<B>(mut response: Response<B>, status: Status) -> Response<B> {
 /// The response of a run, with what became of its key.
 fn told<B: Body>(
     outcome: Outcome<Answered<B>>,
+    key: Key,
     idempotency: &Idempotency,
     policy: &Policy,
     headers: &HeaderMap,
 ) -> Response<ReplyBody<B>> {
     let (Answered { recorded, first }, how) = outcome.into_parts();
     let Some(first) = first else {
-        return replayed(recorded, &how, policy)
-            .unwrap_or_else(|| answer(policy, &Problem::new(ProblemKind::AnswerNotKept), headers));
+        return match recorded {
+            Some(recorded) => replayed(recorded, key, how, policy),
+            None => answer(policy, Some(key), &Problem::new(ProblemKind::AnswerNotKept), headers),
+        };
     };
     let mut response = *first;
     let status = match how {
@@ -144,17 +164,18 @@ fn told<B: Body>(
     marked(response, status)
 }
 
-fn replayed<B: Body>(recorded: Option<Recorded>, how: &How, policy: &Policy) -> Option<Response<ReplyBody<B>>> {
-    let (mut response, trailers): (Response<Bytes>, _) = recorded?.into_response();
+fn replayed<B: Body>(recorded: Recorded, key: Key, how: How, policy: &Policy) -> Response<ReplyBody<B>> {
+    let (mut response, trailers): (Response<Bytes>, _) = recorded.into_response();
     if let How::Replayed(origin) = how {
         set(&mut response, IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         remains(&mut response, origin.remaining);
         if let Some(rewrite) = &policy.replies.rewrite {
-            rewrite(Replay { response: &mut response, origin });
+            rewrite(Replay { response: &mut response, origin: &origin });
         }
+        response = tell(response, Origin::Replayed { key, first: *origin });
     }
     mark(&mut response, Status::Replayed);
-    Some(response.map(|body| ReplyBody::whole(body, trailers)))
+    response.map(|body| ReplyBody::whole(body, trailers))
 }
 
 fn remains<B>(response: &mut Response<B>, remaining: Duration) {

@@ -22,6 +22,8 @@ mod headers;
 mod nested;
 #[cfg(feature = "server")]
 mod odd_responses;
+#[cfg(feature = "axum")]
+mod origins;
 #[cfg(feature = "server")]
 mod page;
 #[cfg(feature = "server")]
