@@ -29,14 +29,25 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
 
     /// Appends an entry; it is on disk when this returns.
     pub fn append(&mut self, entry: &T) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
+        self.append_all(std::iter::once(entry))
+    }
+
+    /// Appends entries, all or none; they are on disk when this returns, after one wait for it.
+    pub fn append_all<'a>(&mut self, entries: impl IntoIterator<Item = &'a T>) -> io::Result<()>
+    where
+        T: 'a,
+    {
+        let mut lines = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut lines, entry)?;
+            lines.push(b'\n');
+        }
+        if let Err(error) = self.file.write_all(&lines).and_then(|()| self.file.sync_data()) {
             // Half a line must not become the head of the next.
             self.file.set_len(self.bytes)?;
             return Err(error);
         }
-        self.bytes += line.len() as u64;
+        self.bytes += lines.len() as u64;
         Ok(())
     }
 }
