@@ -4,3 +4,4 @@ mod booking;
 mod checkout;
 mod payments;
 mod support;
+mod webhooks;

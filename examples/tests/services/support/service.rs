@@ -47,6 +47,15 @@ impl Program {
         args.extend(["--port".into(), process.address.port().to_string().into()]);
         Service { path: self.path, args, store, log, ledger, address: process.address, process, provider, folder }
     }
+
+    /// What it says when it does not start.
+    pub(crate) async fn refused(self) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut args: Vec<OsString> = vec!["--folder".into(), folder.path().into()];
+        args.extend(self.options.iter().map(OsString::from));
+        let started = Process::of(Path::new(self.path), args, None, &folder.path().join("log.txt")).await;
+        started.expect_err("it started")
+    }
 }
 
 #[derive(Debug)]
