@@ -72,7 +72,7 @@ async fn killed_before_its_order_is_booked_it_is_booked_by_the_retry() {
     holds.rollback().await.expect("the lock is gone");
     assert_eq!(until_answered(&service, &body).await, "recorded after unknown");
     assert_eq!(ledger(&service, Some(&pool)).await.len(), 1);
-    assert_eq!(until_answered(&service, &body).await, "replayed after unknown");
+    assert_eq!(until_answered(&service, &body).await, "replayed after nothing");
 }
 
 #[cfg(unix)]
