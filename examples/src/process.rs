@@ -78,6 +78,11 @@ impl Process {
         }
     }
 
+    /// Its id, until it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Ends it with SIGKILL: it has no time for anything.
     ///
     /// # Errors

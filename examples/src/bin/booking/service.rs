@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
 use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
-use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, Requirements};
+use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, PurgeSchedule, Purging, Requirements};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{self, Setting};
 use idempotency_examples::correlation::correlate;
@@ -24,6 +24,8 @@ use crate::{answer, api, jobs};
 
 /// How long an answer is given again.
 const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often what is past that is removed from the store.
+const PURGED_EVERY: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -32,11 +34,13 @@ pub(crate) struct Service {
     pub(crate) gateway: Gateway,
     pub(crate) lock_for: Duration,
     pub(crate) pay_within: Duration,
+    /// What is past its retention is removed from the store for as long as this is kept.
+    _purging: Purging,
 }
 
 /// Starts the service, and the schedule of its jobs.
 pub(crate) async fn start(setting: Setting) -> Result<app::Service, Failure> {
-    let (idempotency, books) = open(&setting).await?;
+    let (idempotency, books, purging) = open(&setting).await?;
     // A service for real money would end here, with `?`. This one goes on, for whoever tries it on `memory:`.
     if let Err(weakness) = idempotency.require(Requirements::new().survives_process_crash()).await {
         tracing::warn!("{weakness}");
@@ -51,6 +55,7 @@ pub(crate) async fn start(setting: Setting) -> Result<app::Service, Failure> {
         gateway: Gateway::new(setting.provider.ok_or("it needs a payment provider")?),
         lock_for: time("lock-for", Duration::from_secs(10 * 60))?,
         pay_within: time("pay-within", Duration::from_secs(15 * 60))?,
+        _purging: purging,
     });
     if setting.option("jobs-every") != Some("never") {
         let every = time("jobs-every", Duration::from_secs(60))?;
@@ -95,13 +100,16 @@ fn router(service: &Arc<Service>, tokens: Tokens) -> Result<Router, InvalidDurat
 }
 
 /// Opens the store of keys, and the books: in the same Postgres, or in a journal.
-async fn open(setting: &Setting) -> Result<(Idempotency, Books), Failure> {
+async fn open(setting: &Setting) -> Result<(Idempotency, Books, Purging), Failure> {
+    let purge = PurgeSchedule::every(PURGED_EVERY)?;
     if setting.store.starts_with("postgres") {
         let store = PostgresStore::open(PostgresStoreConfig::from_url(&setting.store)?).await?;
-        return Ok((handle(store, setting.lease)?, Books::Tables(Tables::open(&setting.store).await?)));
+        let books = Books::Tables(Tables::open(&setting.store).await?);
+        return Ok((handle(store.clone(), setting.lease)?, books, purge.start(store, |_| {})));
     }
-    let idempotency = handle(idempotency::connect(&setting.store).await?, setting.lease)?;
-    Ok((idempotency, Books::Journaled(Journaled::open(&setting.folder.join("books.jsonl"))?)))
+    let store = idempotency::connect(&setting.store).await?;
+    let books = Books::Journaled(Journaled::open(&setting.folder.join("books.jsonl"))?);
+    Ok((handle(store.clone(), setting.lease)?, books, purge.start(store, |_| {})))
 }
 
 fn handle(store: impl IdempotencyStore, lease: Duration) -> Result<Idempotency, InvalidDuration> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{BOOKING, Booking, SHORT, assert_problem, assert_retry, on_both, text};
+use crate::support::Program;
 
 on_both!(
     a_payment_that_is_asked_for_twice_is_one,
@@ -12,6 +13,7 @@ on_both!(
     a_failure_without_effect_frees_the_key_and_the_booking,
     a_booking_is_paid_under_one_key,
     a_crash_in_mid_payment_charges_once,
+    a_provider_that_does_not_deduplicate_charges_once_too,
     a_payment_that_was_abandoned_uncharged_is_barred,
 );
 
@@ -94,7 +96,17 @@ async fn a_booking_is_paid_under_one_key(store: Option<&str>) {
 
 /// The charge is made, and the service killed before it hears of it.
 async fn a_crash_in_mid_payment_charges_once(store: Option<&str>) {
-    let mut booking = Booking::start(BOOKING, store, 100).await;
+    crash_in_mid_payment(BOOKING, store).await;
+}
+
+/// The provider would charge again, so it is asked first what it did.
+async fn a_provider_that_does_not_deduplicate_charges_once_too(store: Option<&str>) {
+    const NO_DEDUP: Program = Program { options: &["--jobs-every", "never", "--no-dedup"], ..BOOKING };
+    crash_in_mid_payment(NO_DEDUP, store).await;
+}
+
+async fn crash_in_mid_payment(program: Program, store: Option<&str>) {
+    let mut booking = Booking::start(program, store, 100).await;
     let id = booking.booked("k", 5).await;
     booking.tell_provider("/next/charge-then-hold").await;
     let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());

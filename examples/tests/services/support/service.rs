@@ -82,6 +82,14 @@ impl Service {
             .unwrap_or_else(|error| panic!("it does not start again: {error}\n{}", self.log()));
     }
 
+    /// Has it stop where it is with the signal `STOP`, or go on with `CONT`.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.process.id().expect("it is there").to_string();
+        let sent = std::process::Command::new("kill").args(["-s", signal, &id]).status().expect("kill is installed");
+        assert!(sent.success(), "kill -s {signal} {id}");
+    }
+
     /// Another process of the same program, on the same store and with the same provider, in a folder of its own.
     pub(crate) async fn beside(&self) -> Process {
         let folder = self.folder.path().join("beside");

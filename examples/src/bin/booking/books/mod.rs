@@ -11,6 +11,8 @@ mod journal;
 pub(crate) mod model;
 mod postgres;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
