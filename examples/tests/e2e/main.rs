@@ -266,3 +266,36 @@ async fn without_an_answer_the_key_is_kept_for_its_cart_and_another_cart_has_ano
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_waits_as_it_is_told_and_asks_again_with_the_same_key() {
+    let shop = CHECKOUT.start(None).await;
+    with_browser(async |browser: Browser| {
+        browser.open(&page(&shop)).await?;
+        // A server that says what this one does not: each status and header once, then the real answer.
+        let script = "
+            const done = arguments[0];
+            const answers = [[502, null], [500, null], [409, '2'], [503, '0'], [429, new Date(0).toUTCString()]];
+            const send = window.fetch;
+            const keys = [];
+            window.fetch = (url, options) => {
+                keys.push(options.headers['Idempotency-Key']);
+                const [status, after] = answers.shift() ?? [0];
+                if (status === 0) return send(url, options);
+                const headers = after === null ? {} : { 'Retry-After': after };
+                return Promise.resolve(new Response('{}', { status, headers }));
+            };
+            import('/payment-client.js').then(async ({ PaymentClient }) => {
+                const waits = [];
+                const client = new PaymentClient({ onWait: (wait) => waits.push(wait) });
+                const { status } = await client.pay({ variantId: 'test', quantity: 1, amount: 1499 });
+                done({ status, waits, keys: keys.length, different: new Set(keys).size });
+            });";
+        let told: Value = browser.driver().execute_async(script, Vec::new()).await?.convert()?;
+        let waits = serde_json::json!([500, 1_000, 2_000, 1_000, 1_000]);
+        assert_eq!(told, serde_json::json!({ "status": 201, "waits": waits, "keys": 6, "different": 1 }));
+        assert_sold(&shop, "test", 1, 1).await;
+        Ok(())
+    })
+    .await;
+}

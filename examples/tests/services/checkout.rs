@@ -282,6 +282,50 @@ async fn a_decline_after_an_unknown_attempt_bars_it_before_its_stock_is_given_ba
     assert_eq!((seen.barred, shop.ledger().len()), (1, 0), "the first attempt was not barred");
 }
 
+/// This attempt did nothing, but the one before it is on its way to the provider still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_without_effect_after_an_unknown_attempt_keeps_its_stock() {
+    let mut shop = CHECKOUT.start(None).await;
+    told(&shop, "/next/hold").await;
+    let lost = tokio::spawn(order(&shop, &cart("test", 4)).header("idempotency-key", "k").send());
+    holds(&shop, 1).await;
+    told(&shop, "/next/fail").await;
+    shop.kill_and_restart().await;
+    assert!(lost.await.expect("no panic").is_err());
+    let failed = loop {
+        let reply = order_with(&shop, "k", &cart("test", 4)).await;
+        if reply.status != 409 {
+            break reply;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert_eq!((failed.status.as_u16(), left(&shop, "test").await), (503, STOCK - 4), "{failed:?}");
+    told(&shop, "/release").await;
+    settled(&shop).await;
+    let reply = patiently(&shop, "k", &cart("test", 4)).await;
+    assert_eq!((reply.status.as_u16(), shop.ledger().len(), left(&shop, "test").await), (201, 1, STOCK - 4));
+}
+
+#[tokio::test]
+async fn the_page_gives_a_browser_without_one_a_session_of_its_own() {
+    let shop = CHECKOUT.start(None).await;
+    let mut sessions = BTreeSet::new();
+    for _ in 0..2 {
+        let page = shop.get("/").send().await.expect("an answer");
+        let cookie = page.header("set-cookie").expect("a session");
+        let (session, settings) = cookie.split_once("; ").expect("settings");
+        assert_eq!(settings, "Path=/; HttpOnly; SameSite=Strict");
+        let again = shop.get("/").header("cookie", format!("other=1; {session}")).send().await.expect("an answer");
+        assert_eq!(again.header("set-cookie"), None);
+        let ordered = order(&shop, &cart("test", 1)).header("cookie", session).send().await.expect("an answer");
+        assert_eq!(ordered.status, 201, "{ordered:?}");
+        sessions.insert(session.to_owned());
+    }
+    assert_eq!((sessions.len(), shop.ledger().len()), (2, 2));
+    let page = shop.get("/").header("cookie", "session=mine").send().await.expect("an answer");
+    assert!(page.header("set-cookie").is_some(), "a cookie that is none of ours");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_runs_out_and_no_further() {
     const FEW: Program = Program { options: &["--stock", "7"], ..CHECKOUT };
