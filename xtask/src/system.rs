@@ -81,7 +81,7 @@ const PYTHON: SystemTool = SystemTool {
     program: "python3",
     apt: "python3-venv",
     brew: "python3",
-    needed_for: "tests drive SDKs for Python, which they install into the build's folder",
+    needed_for: "tests drive SDKs for Python, which they install into the build's folder, and a client snippet",
     elsewhere: homebrew,
     services: &[],
     instead: &[],
@@ -92,7 +92,17 @@ const NPM: SystemTool = SystemTool {
     program: "npm",
     apt: "npm",
     brew: "node",
-    needed_for: "tests drive an SDK for Node, which they install into the build's folder",
+    needed_for: "tests drive an SDK for Node, which they install into the build's folder, and a client snippet",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
+const CURL: SystemTool = SystemTool {
+    program: "curl",
+    apt: "curl",
+    brew: "curl",
+    needed_for: "tests send requests with it, and run a client snippet",
     elsewhere: homebrew,
     services: &[],
     instead: &[],
@@ -124,9 +134,9 @@ pub(crate) const BROWSER: &[SystemTool] = &[CHROMIUM, CHROMEDRIVER];
 
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {
-    &[STRACE, REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM]
+    &[STRACE, REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM, CURL]
 } else if cfg!(unix) {
-    &[REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM]
+    &[REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM, CURL]
 } else {
     &[]
 };

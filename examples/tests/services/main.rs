@@ -2,6 +2,7 @@
 
 mod booking;
 mod checkout;
+mod gateway;
 mod payments;
 mod support;
 mod webhooks;

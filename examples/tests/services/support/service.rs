@@ -101,6 +101,11 @@ impl Service {
         Process::of(Path::new(self.path), args, self.store.as_deref(), log).await.expect("another process")
     }
 
+    /// Ends its provider with SIGKILL.
+    pub(crate) async fn kill_provider(&mut self) {
+        self.provider.as_mut().expect("it has a provider").kill().await.expect("it is there");
+    }
+
     pub(crate) fn get(&self, path: &str) -> Ask {
         client::get(self.address, path)
     }

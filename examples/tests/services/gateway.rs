@@ -1,0 +1,84 @@
+//! The gateway: its document's scenarios, those it forgot, and what its ledger and its audit log say of them.
+
+mod clients;
+mod crowd;
+mod description;
+mod requests;
+mod store_down;
+
+use std::time::Duration;
+
+use idempotency_examples::audit::{Done, Entry};
+use idempotency_examples::client::{self, Ask, Reply};
+use idempotency_examples::provider::server::Seen;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::{Program, Service};
+
+const PATH: &str = env!("CARGO_BIN_EXE_gateway");
+const GATEWAY: Program = Program { path: PATH, options: &[], provider: true };
+const PAYMENTS: &str = "/api/v1/payments";
+const API_KEY: &str = "tenant_abc123";
+const OTHER_API_KEY: &str = "tenant_def456";
+
+fn payment(amount: u64) -> Value {
+    json!({ "amount": amount, "currency": "UGX", "payer": "260700000000" })
+}
+
+fn asks(gateway: &Service, api_key: &str, body: &Value) -> Ask {
+    gateway.post(PAYMENTS, body).header("x-api-key", api_key)
+}
+
+async fn pay(gateway: &Service, key: &str, amount: u64) -> Reply {
+    asks(gateway, API_KEY, &payment(amount)).header("idempotency-key", key).send().await.expect("an answer")
+}
+
+/// Asks until there is an answer that does not say to ask again.
+async fn pay_in_the_end(gateway: &Service, key: &str, amount: u64) -> Reply {
+    loop {
+        let reply = pay(gateway, key, amount).await;
+        if reply.header("retry-after").is_none() {
+            return reply;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn id(reply: &Reply) -> String {
+    assert_eq!(reply.status, 201, "{reply:?}");
+    reply.json::<Value>().expect("JSON")["payment_id"].as_str().expect("an id").to_owned()
+}
+
+fn is_replay(reply: &Reply) -> bool {
+    reply.header("idempotency-replayed") == Some("true")
+}
+
+#[track_caller]
+fn assert_problem(reply: &Reply, status: u16, kind: &str) {
+    let body: Value = reply.json().unwrap_or_else(|error| panic!("{error}: {reply:?}"));
+    assert_eq!((reply.status.as_u16(), &body["type"]), (status, &json!(format!("/problems/{kind}"))), "{body}");
+    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+}
+
+async fn tell_provider(gateway: &Service, what: &str) {
+    let reply = client::post(gateway.provider(), what, &json!(null)).send().await.expect("an answer");
+    assert_eq!(reply.status, 204);
+}
+
+async fn until_held(gateway: &Service) {
+    while client::get(gateway.provider(), "/seen").send().await.expect("an answer").json::<Seen>().expect("JSON").held
+        == 0
+    {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn audit(gateway: &Service) -> Vec<Entry> {
+    gateway.journal("audit.jsonl")
+}
+
+/// What was done, as the audit log has it.
+fn done(gateway: &Service) -> Vec<(Done, String)> {
+    audit(gateway).into_iter().map(|entry| (entry.done, entry.outcome)).collect()
+}
