@@ -9,7 +9,7 @@ use idempotency_examples::provider::ledger::Kind;
 use idempotency_examples::provider::server::Seen;
 use idempotency_testkit::servers;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{Crowd, Program, Service, Wish};
 
@@ -137,14 +137,17 @@ async fn a_charge_under_way_at_a_kill_is_not_made_again(store: Option<&str>) {
     until_held(&payments).await;
     payments.kill_and_restart().await;
     cut_off.await.expect("a client").expect_err("its service was killed");
-    let reply = loop {
-        let reply = payments.post("/payments", &create).send().await.expect("an answer");
-        match reply.status.as_u16() {
-            // Until the lease of the killed process is over.
-            409 => sleep(Duration::from_millis(50)).await,
-            _ => break reply,
+    let retried = async {
+        loop {
+            let reply = payments.post("/payments", &create).send().await.expect("an answer");
+            match reply.status.as_u16() {
+                // Until the lease of the killed process is over.
+                409 => sleep(Duration::from_millis(50)).await,
+                _ => break reply,
+            }
         }
     };
+    let reply = timeout(Duration::from_secs(30), retried).await.expect("the lease ends");
     assert_eq!(reply.status, 201, "{reply:?}");
     assert_eq!(moved(&payments, Kind::Charge)[&order].len(), 1);
 }
