@@ -27,6 +27,9 @@ const SHORT: Program = Program {
     provider: true,
 };
 
+/// After it, what a test waits for does not come.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// The service, and what its clients do.
 struct Booking(Service);
 
@@ -203,14 +206,17 @@ macro_rules! on_both {
         mod on_sled {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                super::$name(None).await;
+                let test = super::$name(None);
+                tokio::time::timeout(crate::booking::PATIENCE, test).await.expect("an end");
             })+
         }
         #[cfg(unix)]
         mod on_postgres {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                super::$name(Some(&crate::booking::database())).await;
+                let database = crate::booking::database();
+                let test = super::$name(Some(&database));
+                tokio::time::timeout(crate::booking::PATIENCE, test).await.expect("an end");
             })+
         }
     };

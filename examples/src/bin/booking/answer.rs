@@ -77,6 +77,7 @@ impl Service {
             let retry = Retry {
                 action: retry,
                 original_attempt_id: attempt_id.clone(),
+                original_correlation_id: None,
                 seat_lock_id: Some(held.seat_lock_id()),
                 booking_id: held.booked_by.is_some().then(|| held.booking_id()),
             };
@@ -92,13 +93,14 @@ impl Service {
 struct Retry {
     action: &'static str,
     original_attempt_id: String,
+    original_correlation_id: Option<String>,
     seat_lock_id: Option<String>,
     booking_id: Option<String>,
 }
 
 impl Retry {
     fn entry(self, actor: &str, correlation: &str) -> Entry {
-        let Self { action, original_attempt_id, seat_lock_id, booking_id } = self;
+        let Self { action, original_attempt_id, original_correlation_id, seat_lock_id, booking_id } = self;
         Entry {
             at: 0,
             event_id: None,
@@ -112,6 +114,7 @@ impl Retry {
             metadata: Metadata {
                 is_retry: true,
                 original_attempt_id: Some(original_attempt_id),
+                original_correlation_id,
                 ..Metadata::default()
             },
         }
@@ -127,7 +130,13 @@ pub(crate) fn mark_retry(action: &'static str) -> impl Fn(Replay<'_>) + Send + S
         let (seat_lock_id, booking_id) = (text("seatLockId"), text("bookingId"));
         body["isRetry"] = json!(true);
         body["originalAttemptId"] = json!(original);
-        let retry = Retry { action, original_attempt_id: original, seat_lock_id, booking_id };
+        let retry = Retry {
+            action,
+            original_attempt_id: original,
+            original_correlation_id: replay.origin.context.correlation_id().map(str::to_owned),
+            seat_lock_id,
+            booking_id,
+        };
         *replay.response.body_mut() = Bytes::from(body.to_string());
         replay.response.extensions_mut().insert(retry);
     }

@@ -15,7 +15,7 @@ use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
 use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, PurgeSchedule, Purging, Requirements};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{self, Setting};
-use idempotency_examples::correlation::correlate;
+use idempotency_examples::correlation::{self, correlate};
 use idempotency_examples::provider::gateway::Gateway;
 
 use crate::books::{Books, Journaled, Tables};
@@ -70,6 +70,8 @@ fn router(service: &Arc<Service>, tokens: Tokens) -> Result<Router, InvalidDurat
     let of_user = Policy::new()
         .with_scope(|request: &Parts| request.extensions.get::<User>().map(|user| user.0.clone()))
         .with_body_form(BodyForm::Json)
+        // A retry's line of the audit trail names the original's correlation id, too.
+        .with_context(correlation::context)
         .with_retention(RETENTION)?;
     let by_field =
         |field, retry| of_user.clone().with_key_from(json_field(field)).with_replay(answer::mark_retry(retry));

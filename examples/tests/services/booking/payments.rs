@@ -54,6 +54,7 @@ async fn a_payment_that_is_asked_for_twice_is_one(store: Option<&str>) {
     let (made, retry) = (&trail[2], &trail[3]);
     assert_eq!((&made["correlationId"], &retry["correlationId"]), (&json!("first-asked"), &json!("asked-again")));
     assert_eq!(retry["metadata"]["originalAttemptId"], made["metadata"]["attemptId"]);
+    assert_eq!(retry["metadata"]["originalCorrelationId"], made["correlationId"]);
     assert_eq!(made["metadata"]["transactionId"], booking.0.ledger()[0].id);
     // And so does the log.
     let log = booking.0.log();

@@ -146,6 +146,9 @@ pub(crate) struct Metadata {
     pub(crate) is_retry: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) original_attempt_id: Option<String>,
+    /// By which the original is found in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) original_correlation_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
