@@ -72,7 +72,7 @@ impl Service {
         retry: &'static str,
     ) -> Result<Answer, Problem> {
         let is_retry = by.attempt.as_ref() != Some(&attempt_id);
-        if !taken.now {
+        if !taken.now && is_retry {
             let held = &taken.reservation;
             let retry = Retry {
                 action: retry,

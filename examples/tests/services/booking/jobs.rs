@@ -34,6 +34,7 @@ async fn until_the_job_is_held(booking: &Booking) -> tokio::task::JoinHandle<()>
             if ask.header("authorization", "Bearer operator-token").send().await.is_err() {
                 return;
             }
+            sleep(Duration::from_millis(10)).await;
         }
     });
     booking.until_held().await;

@@ -15,6 +15,8 @@ on_both!(
     a_crash_in_mid_payment_charges_once,
     a_provider_that_does_not_deduplicate_charges_once_too,
     a_payment_that_was_abandoned_uncharged_is_barred,
+    a_payment_too_slow_for_its_booking_is_barred,
+    a_charge_that_the_job_found_first_is_no_retry,
 );
 
 async fn a_payment_that_is_asked_for_twice_is_one(store: Option<&str>) {
@@ -27,6 +29,7 @@ async fn a_payment_that_is_asked_for_twice_is_one(store: Option<&str>) {
     let again = asking("asked-again").await.expect("an answer");
     assert_eq!((first.status.as_u16(), text(&first, "status")), (201, "succeeded".into()));
     assert_retry(&first, &again);
+    assert_eq!(first.header("idempotency-remaining"), Some("86400"), "24 hours");
     assert_eq!(again.header("x-correlation-id"), Some("asked-again"), "a replay has its own request's");
     assert_eq!(booking.0.ledger().len(), 1);
     assert_eq!(booking.state(&id).await, "CONFIRMED");
@@ -150,4 +153,34 @@ async fn a_payment_that_was_abandoned_uncharged_is_barred(store: Option<&str>) {
     assert_eq!((booking.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
     assert_problem(&booking.pay("p2", &id).await, 409, "booking-expired");
     assert_eq!(booking.0.ledger().len(), 0);
+}
+
+/// Nobody died: the provider is slow, and the booking's time over before it charged.
+async fn a_payment_too_slow_for_its_booking_is_barred(store: Option<&str>) {
+    let booking = Booking::start(SHORT, store, 10).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/hold").await;
+    let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
+    booking.until_held().await;
+    booking.run_until("expire-bookings", 1).await;
+    booking.tell_provider("/release").await;
+    assert_problem(&asked.await.expect("no panic").expect("an answer"), 409, "overtaken");
+    assert_problem(&booking.pay("p", &id).await, 409, "booking-expired");
+    assert_eq!((booking.seats().await, booking.0.ledger().len()), ((10, 0, 0), 0));
+}
+
+/// The provider has charged, and answers late; the job has asked it meanwhile, and confirmed the booking.
+async fn a_charge_that_the_job_found_first_is_no_retry(store: Option<&str>) {
+    let booking = Booking::start(SHORT, store, 10).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/charge-then-hold").await;
+    let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
+    booking.until_held().await;
+    booking.run_until("expire-bookings", 1).await;
+    assert_eq!((booking.state(&id).await, booking.seats().await), (json!("CONFIRMED"), (5, 0, 5)));
+    booking.tell_provider("/release").await;
+    let paid: Value = asked.await.expect("no panic").expect("an answer").json().expect("JSON");
+    assert_eq!((&paid["status"], &paid["isRetry"]), (&json!("succeeded"), &json!(false)), "{paid}");
+    let (made, retries) = (booking.audited("PAYMENT_SUCCEEDED").await, booking.audited("PAYMENT_RETRY").await);
+    assert_eq!((made.len(), retries.len(), booking.0.ledger().len()), (1, 0, 1));
 }

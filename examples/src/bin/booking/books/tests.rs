@@ -1,5 +1,6 @@
 //! What the rules forbid, and the fence of a job's run, in both databases.
 
+use idempotency::postgres::sqlx;
 use idempotency_testkit::servers;
 
 use super::model::{Execution, Opened, Payment, State, Status};
@@ -141,4 +142,25 @@ async fn a_journal_is_as_it_was_when_it_is_opened_again() {
     assert_eq!(seats(&again).await, (4, 3, 3));
     assert_eq!(again.find("two").await.unwrap().state, State::PaymentPending);
     assert_eq!((again.trail(None).await.unwrap().len(), again.executions().await.unwrap().len()), (4, 1));
+}
+
+#[tokio::test]
+async fn runs_of_jobs_are_forgotten_after_an_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("books.jsonl");
+    let database = servers::Postgres::shared().unwrap().fresh_database().unwrap();
+    let tables = Books::Tables(Tables::open(&database).await.unwrap());
+    let long_ago = Execution::begins("EXPIRE_LOCKS", 1, "c");
+    let line = serde_json::to_string(&long_ago).unwrap();
+    std::fs::write(&path, format!("{{\"executions\":[{line}]}}\n")).unwrap();
+    let journaled = Books::Journaled(Journaled::open(&path).unwrap());
+    tables.begin_execution(long_ago).await.unwrap();
+    let pool = sqlx::PgPool::connect(&database).await.unwrap();
+    sqlx::query("UPDATE booking_executions SET started_at = 0").execute(&pool).await.unwrap();
+    for books in [journaled, tables] {
+        assert!(books.executions().await.unwrap().is_empty());
+        books.begin_execution(Execution::begins("EXPIRE_LOCKS", 2, "c")).await.unwrap();
+        let runs = books.executions().await.unwrap();
+        assert_eq!(runs.iter().map(|run| run.execution_id.as_str()).collect::<Vec<_>>(), ["EXPIRE_LOCKS-2"]);
+    }
 }
