@@ -115,16 +115,19 @@ impl fmt::Display for StoreError {
     }
 }
 
-/// For whoever reads it where a program's `main` returns it: as `Display`, and then why.
+/// For whoever reads it where a program's `main` returns it: as `Display`, and then why, each thing once.
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
+        let mut said = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let why = error.to_string();
+            if !said.contains(&why) {
+                said = format!("{said}: {why}");
+            }
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&said)
     }
 }
 
@@ -284,11 +287,16 @@ mod tests {
 
     use super::*;
 
+    /// As drivers' errors are that say what their source says, too.
+    #[derive(Debug, thiserror::Error)]
+    #[error("it cannot be reached")]
+    struct Outer(#[source] io::Error);
+
     #[test]
     fn a_stores_error_reads_where_main_returns_it() {
         let error = StoreError::new(StoreErrorKind::Unavailable, "open")
             .with_message("Redis at 127.0.0.1:6379: it cannot be reached")
-            .with_source(io::Error::other("connection refused"));
+            .with_source(Outer(io::Error::other("connection refused")));
         let said = "the store is unavailable (open): Redis at 127.0.0.1:6379: it cannot be reached: connection refused";
         assert_eq!(format!("{error:?}"), said);
         assert_eq!(format!("{error:#?}"), said);

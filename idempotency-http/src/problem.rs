@@ -132,18 +132,17 @@ impl ProblemKind {
             Self::IdentityMissing => "Authenticate, and send the request again, with the same key.",
             Self::InProgress => "Wait as long as Retry-After says, and send the same request again, with the same key.",
             Self::OutcomeUnknown => {
-                "Do not send it with a new key: it may have been carried out. Ask whoever runs the service; once they have \
-                 looked, the same key gets the answer, or runs."
+                "Do not send it with a new key: it may have been carried out. Ask whoever runs the service; once they \
+                 have looked, the same key gets the answer, or runs."
             }
             Self::AnswerNotKept => "Look up what the request made. With this key it will not run again.",
             Self::BodyTooLarge => "Send less.",
             Self::KeyReused => {
-                "For a new request take a new key; a retry is the very same request, byte for byte unless the policy says otherwise."
+                "For a new request take a new key. A retry is the very same request, to the byte unless the policy \
+                 says otherwise."
             }
             Self::Misconfigured => "Tell whoever runs the service. The same key may be used once it is mended.",
-            Self::StoreUnavailable => {
-                "Send the same request again, with the same key; after what Retry-After says, if it is there."
-            }
+            Self::StoreUnavailable => "Send the same request again, with the same key, when Retry-After says so.",
         }
     }
 }

@@ -55,6 +55,22 @@ fn a_missing_password() {
     assert_error(&error, StoreErrorKind::Misconfigured, &["user and password"]);
 }
 
+/// A server without a password lets in whoever has one, as Redis has it for its default user; a user that it does
+/// not know it refuses at once, and a start that waits does not wait for that.
+#[test]
+fn a_password_for_a_server_that_has_none() {
+    let (runtime, server) = (runtime(), server());
+    let waiting = |login| config(&url_as(&server, login)).with_limit(LIMIT).with_start(Start::Wait(60 * LIMIT));
+    let begun = Instant::now();
+    let store = runtime.block_on(RedisStore::open(waiting(":some-one"))).unwrap();
+    assert!(begun.elapsed() < LIMIT + MARGIN, "{:?}", begun.elapsed());
+    runtime.block_on(acquired(&store, &key("let-in")));
+    let (error, took) = refusal(&runtime, waiting("alice:some-one"));
+    assert_error(&error, StoreErrorKind::Misconfigured, &["user and password", server.address()]);
+    assert!(took < LIMIT + MARGIN, "{took:?}");
+    assert!(!all_of(&error).contains("some-one"), "{}", all_of(&error));
+}
+
 #[test]
 fn a_server_that_is_down_or_silent_at_the_start() {
     let (runtime, server) = (runtime(), server());
