@@ -1,7 +1,7 @@
 //! What keeps keys across restarts.
 
 use std::error::Error;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 }
 
 /// Why a key is not kept.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyStoreError {
     /// The file cannot be read or written.
@@ -89,4 +89,17 @@ pub enum KeyStoreError {
     /// A store of the caller's own failed.
     #[error("the keys' store failed")]
     Other(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// For whoever reads it where a program's `main` returns it: as `Display`, and then why.
+impl Debug for KeyStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }

@@ -196,3 +196,11 @@ async fn a_file_that_is_removed_under_it_is_made_anew() {
     assert!(matches!(keys.keep("after", key("x")).await, Err(KeyStoreError::Replaced { .. })));
     assert_eq!(fs::read_to_string(file(&folder)).unwrap(), "another's");
 }
+
+#[test]
+fn an_error_at_the_start_reads_where_main_returns_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = format!("{:?}", KeyFile::open(folder.path()).unwrap_err());
+    let begins = format!("the file of keys {} cannot be used: ", folder.path().display());
+    assert!(read.starts_with(&begins) && read.len() > begins.len() && !read.contains('{'), "{read}");
+}
