@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use idempotency_core::Error;
 use tokio::time::sleep;
-use tracing::instrument::WithSubscriber;
+use tracing::subscriber::set_default;
 use tracing::{Event, Instrument, Subscriber, info, info_span};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -27,23 +27,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Within {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_goes_on_alone_stays_in_its_callers_span() {
     let within = Within::default();
-    let logged = Registry::default().with(within.clone());
-    async {
-        let (_, handle) = faulty();
-        let caller = async {
-            let running = handle.call(&KEY).detachable(async |_| {
-                info!(target: "operation", "begins");
-                sleep(LEASE / 2).await;
-                info!(target: "operation", "goes on");
-                Ok::<u32, Error>(7)
-            });
-            assert!(polled(1, running).await.is_none(), "it is dropped half-way");
-        };
-        caller.instrument(info_span!("request")).await;
-        handle.drain(LEASE).await.unwrap();
-    }
-    .with_subscriber(logged)
-    .await;
+    let _logged = set_default(Registry::default().with(within.clone()));
+    let (_, handle) = faulty();
+    let caller = async {
+        let running = handle.call(&KEY).detachable(async |_| {
+            info!(target: "operation", "begins");
+            sleep(LEASE / 2).await;
+            info!(target: "operation", "goes on");
+            Ok::<u32, Error>(7)
+        });
+        assert!(polled(1, running).await.is_none(), "it is dropped half-way");
+    };
+    caller.instrument(info_span!("request")).await;
+    handle.drain(LEASE).await.unwrap();
     assert_eq!(*within.0.lock().unwrap(), [Some("request"); 2]);
 }
 
