@@ -12,7 +12,7 @@ use idempotency_examples::audit::{Done, Entry};
 use idempotency_examples::client::{self, Ask, Reply};
 use idempotency_examples::provider::server::Seen;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{Program, Service};
 
@@ -34,15 +34,23 @@ async fn pay(gateway: &Service, key: &str, amount: u64) -> Reply {
     asks(gateway, API_KEY, &payment(amount)).header("idempotency-key", key).send().await.expect("an answer")
 }
 
+/// Waits for what comes at once, if it comes: what never does fails its test.
+async fn in_time<T>(awaited: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), awaited).await.expect("it comes within half a minute")
+}
+
 /// Asks until there is an answer that does not say to ask again.
 async fn pay_in_the_end(gateway: &Service, key: &str, amount: u64) -> Reply {
-    loop {
-        let reply = pay(gateway, key, amount).await;
-        if reply.header("retry-after").is_none() {
-            return reply;
+    let paid = async {
+        loop {
+            let reply = pay(gateway, key, amount).await;
+            if reply.header("retry-after").is_none() {
+                return reply;
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    in_time(paid).await
 }
 
 fn id(reply: &Reply) -> String {
@@ -67,11 +75,16 @@ async fn tell_provider(gateway: &Service, what: &str) {
 }
 
 async fn until_held(gateway: &Service) {
-    while client::get(gateway.provider(), "/seen").send().await.expect("an answer").json::<Seen>().expect("JSON").held
-        == 0
-    {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let held = async || {
+        let seen = client::get(gateway.provider(), "/seen").send().await.expect("an answer");
+        seen.json::<Seen>().expect("JSON").held > 0
+    };
+    let until = async {
+        while !held().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time(until).await;
 }
 
 fn audit(gateway: &Service) -> Vec<Entry> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{API_KEY, GATEWAY, PAYMENTS, asks, pay, pay_in_the_end, payment, tell_provider, until_held};
+use super::{API_KEY, GATEWAY, PAYMENTS, asks, in_time, pay, pay_in_the_end, payment, tell_provider, until_held};
 use crate::support::Service;
 
 /// Described, and not provoked here: it would take a body that comes for half a minute, an attempt that is overtaken,
@@ -144,12 +144,18 @@ fn is_like(pattern: &str, text: &str) -> bool {
 }
 
 /// A server that answers before it has read all may close, and its answer be lost.
-async fn until_answered<F: Future<Output = Result<Reply, NoReply>>>(ask: impl Fn() -> F) -> Reply {
-    loop {
-        if let Ok(reply) = ask().await {
-            return reply;
+async fn until_answered<F>(ask: impl Fn() -> F + Send + Sync) -> Reply
+where
+    F: Future<Output = Result<Reply, NoReply>> + Send,
+{
+    let answered = async {
+        loop {
+            if let Ok(reply) = ask().await {
+                return reply;
+            }
         }
-    }
+    };
+    in_time(answered).await
 }
 
 /// With another content type than our client sends.

@@ -1,14 +1,16 @@
 //! Single requests: the document's, and those it forgot.
 
 use std::path::Path;
+use std::time::Duration;
 
 use idempotency_examples::audit::Done;
 use idempotency_examples::process::Process;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{
-    API_KEY, GATEWAY, OTHER_API_KEY, PATH, PAYMENTS, asks, assert_problem, audit, done, id, is_replay, pay,
+    API_KEY, GATEWAY, OTHER_API_KEY, PATH, PAYMENTS, asks, assert_problem, audit, done, id, in_time, is_replay, pay,
     pay_in_the_end, payment, tell_provider, until_held,
 };
 use crate::support::Program;
@@ -66,9 +68,12 @@ async fn a_payment_without_a_key_outlives_its_client() {
     // Its connection is closed, as the gateway sees before it answers another.
     assert_eq!(pay(&gateway, "other", 6).await.status, 201);
     tell_provider(&gateway, "/release").await;
-    while audit(&gateway).len() < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    let noted = async {
+        while audit(&gateway).len() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time(noted).await;
     assert!(done(&gateway).contains(&(Done::WithoutKey, "201".to_owned())), "{:?}", audit(&gateway));
 }
 

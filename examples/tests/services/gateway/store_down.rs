@@ -7,7 +7,7 @@ use idempotency_examples::client::Reply;
 use idempotency_testkit::servers::{Postgres, PostgresServer, Redis, RedisServer};
 use serde_json::{Value, json};
 
-use super::{GATEWAY, PATH, assert_problem, done, id, pay, pay_in_the_end};
+use super::{GATEWAY, PATH, assert_problem, done, id, in_time, pay, pay_in_the_end};
 use crate::support::{Program, Service};
 
 /// A server of the test's own.
@@ -74,7 +74,7 @@ async fn readiness(gateway: &Service) -> (u16, Value) {
 }
 
 async fn until_ready(gateway: &Service) {
-    while readiness(gateway).await.1["store"] != json!("reachable") {}
+    in_time(async { while readiness(gateway).await.1["store"] != json!("reachable") {} }).await;
 }
 
 fn said(reply: &Reply) -> Option<&str> {
