@@ -108,7 +108,8 @@ const CURL: SystemTool = SystemTool {
     instead: &[],
 };
 
-const CHROMIUM: SystemTool = SystemTool {
+/// Needed by `cargo xtask e2e` alone, as is its driver.
+pub(crate) const CHROMIUM: SystemTool = SystemTool {
     program: "chromium",
     apt: "chromium",
     brew: "chromium",
@@ -119,7 +120,7 @@ const CHROMIUM: SystemTool = SystemTool {
 };
 
 /// Of the same version as the browser, which is why both come from the same packages.
-const CHROMEDRIVER: SystemTool = SystemTool {
+pub(crate) const CHROMEDRIVER: SystemTool = SystemTool {
     program: "chromedriver",
     apt: "chromium-driver",
     brew: "chromedriver",
@@ -128,9 +129,6 @@ const CHROMEDRIVER: SystemTool = SystemTool {
     services: &[],
     instead: &[],
 };
-
-/// What `cargo xtask e2e` needs, and no other tests.
-pub(crate) const BROWSER: &[SystemTool] = &[CHROMIUM, CHROMEDRIVER];
 
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {

@@ -1,18 +1,20 @@
 //! Checkout: its document's curl lines, what the document forgot, and a crowd that kills it; counted in the provider's
 //! ledger and in the stock.
 
+mod crowd;
+mod kills;
+mod stock;
+
 use std::collections::BTreeSet;
 
 use idempotency_examples::client::{self, Ask, Reply};
 use idempotency_examples::provider::server::Seen;
-use idempotency_testkit::servers;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::support::{Crowd, Program, Service, Wish};
+use crate::support::{Program, Service};
 
 const CHECKOUT: Program = Program { path: env!("CARGO_BIN_EXE_checkout"), options: &[], provider: true };
-const NO_DEDUP: Program = Program { options: &["--no-dedup"], ..CHECKOUT };
 const STOCK: i64 = 100;
 const PRICE: u64 = 1_499;
 const SESSION: &str = "session=0123456789abcdef0123456789abcdef";
@@ -74,6 +76,17 @@ async fn holds(shop: &Service, held: usize) {
     loop {
         let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
         if seen.held == held {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until nothing is under way at the provider.
+async fn settled(shop: &Service) {
+    loop {
+        let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
+        if seen.in_flight == 0 {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -178,134 +191,6 @@ async fn concurrent_requests_without_a_key_are_one_order() {
     assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
 }
 
-/// Killed while the provider has not charged yet: the stock is reserved already.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_reserved_before_a_kill_is_not_reserved_again() {
-    for program in [CHECKOUT, NO_DEDUP] {
-        let mut shop = program.start(None).await;
-        told(&shop, "/next/hold").await;
-        let lost = tokio::spawn(order(&shop, &cart("test", 3)).header("idempotency-key", "k").send());
-        holds(&shop, 1).await;
-        assert_eq!(left(&shop, "test").await, STOCK - 3);
-        shop.kill_and_restart().await;
-        assert!(lost.await.expect("no panic").is_err());
-        assert_eq!(left(&shop, "test").await, STOCK - 3, "what is reserved outlives a kill");
-        let reply = patiently(&shop, "k", &cart("test", 3)).await;
-        assert_eq!((reply.status.as_u16(), reply.header("idempotency-prior")), (201, Some("unknown")), "{reply:?}");
-        // The first attempt's charge, late: it is deduplicated, or barred.
-        told(&shop, "/release").await;
-        holds(&shop, 0).await;
-        settled(&shop).await;
-        assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 3), "{program:?}");
-    }
-}
-
-/// Waits until nothing is under way at the provider.
-async fn settled(shop: &Service) {
-    loop {
-        let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
-        if seen.in_flight == 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_charged_before_a_kill_is_not_charged_again() {
-    for program in [CHECKOUT, NO_DEDUP] {
-        let mut shop = program.start(None).await;
-        told(&shop, "/next/charge-then-hold").await;
-        let lost = tokio::spawn(order(&shop, &cart("test", 1)).header("idempotency-key", "k").send());
-        holds(&shop, 1).await;
-        shop.kill_and_restart().await;
-        assert!(lost.await.expect("no panic").is_err());
-        let reply = patiently(&shop, "k", &cart("test", 1)).await;
-        assert_eq!(reply.status, 201, "{reply:?}");
-        let ledger = shop.ledger();
-        assert_eq!((ledger.len(), left(&shop, "test").await), (1, STOCK - 1), "{program:?}");
-        assert_eq!(json_of(&reply)["transactionId"], json!(ledger[0].id));
-        told(&shop, "/release").await;
-    }
-}
-
-#[tokio::test]
-async fn a_lost_answer_of_the_provider_is_asked_for_again() {
-    let shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/charge-then-drop").await;
-    let lost = order_with(&shop, "k", &cart("test", 1)).await;
-    assert_eq!((lost.status.as_u16(), left(&shop, "test").await), (502, STOCK - 1), "{lost:?}");
-    assert_eq!(order_with(&shop, "k", &cart("test", 1)).await.status, 201);
-    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
-}
-
-#[tokio::test]
-async fn a_decline_gives_its_stock_back_once_and_is_the_answer_from_then_on() {
-    let mut shop = CHECKOUT.start(None).await;
-    let pen = json!({ "variantId": "gold-pen", "quantity": 1, "amount": 1_200_000 });
-    for replayed in [None, Some("true"), Some("true")] {
-        let reply = order_with(&shop, "k", &pen).await;
-        assert_eq!((reply.status.as_u16(), reply.header("idempotency-replayed")), (402, replayed), "{reply:?}");
-        assert_eq!((shop.ledger().len(), left(&shop, "gold-pen").await), (0, STOCK));
-    }
-    shop.kill_and_restart().await;
-    assert_eq!(left(&shop, "gold-pen").await, STOCK);
-}
-
-#[tokio::test]
-async fn a_provider_that_did_nothing_frees_key_and_stock() {
-    let shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/fail").await;
-    let failed = order_with(&shop, "k", &cart("test", 1)).await;
-    assert_eq!((failed.status.as_u16(), failed.header("retry-after")), (503, Some("1")), "{failed:?}");
-    assert_eq!(left(&shop, "test").await, STOCK);
-    assert_eq!(order_with(&shop, "k", &cart("test", 1)).await.status, 201);
-    assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
-}
-
-/// A decline after an attempt of which nobody knows: its charge may be on the way, and must not come when the stock is
-/// somebody else's.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_decline_after_an_unknown_attempt_bars_it_before_its_stock_is_given_back() {
-    let mut shop = CHECKOUT.start(None).await;
-    let pen = json!({ "variantId": "gold-pen", "quantity": 1, "amount": 1_200_000 });
-    told(&shop, "/next/hold").await;
-    let lost = tokio::spawn(order(&shop, &pen).header("idempotency-key", "k").send());
-    holds(&shop, 1).await;
-    shop.kill_and_restart().await;
-    assert!(lost.await.expect("no panic").is_err());
-    let reply = patiently(&shop, "k", &pen).await;
-    assert_eq!((reply.status.as_u16(), left(&shop, "gold-pen").await), (402, STOCK), "{reply:?}");
-    told(&shop, "/release").await;
-    settled(&shop).await;
-    let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
-    assert_eq!((seen.barred, shop.ledger().len()), (1, 0), "the first attempt was not barred");
-}
-
-/// This attempt did nothing, but the one before it is on its way to the provider still.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failure_without_effect_after_an_unknown_attempt_keeps_its_stock() {
-    let mut shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/hold").await;
-    let lost = tokio::spawn(order(&shop, &cart("test", 4)).header("idempotency-key", "k").send());
-    holds(&shop, 1).await;
-    told(&shop, "/next/fail").await;
-    shop.kill_and_restart().await;
-    assert!(lost.await.expect("no panic").is_err());
-    let failed = loop {
-        let reply = order_with(&shop, "k", &cart("test", 4)).await;
-        if reply.status != 409 {
-            break reply;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    };
-    assert_eq!((failed.status.as_u16(), left(&shop, "test").await), (503, STOCK - 4), "{failed:?}");
-    told(&shop, "/release").await;
-    settled(&shop).await;
-    let reply = patiently(&shop, "k", &cart("test", 4)).await;
-    assert_eq!((reply.status.as_u16(), shop.ledger().len(), left(&shop, "test").await), (201, 1, STOCK - 4));
-}
-
 #[tokio::test]
 async fn the_page_gives_a_browser_without_one_a_session_of_its_own() {
     let shop = CHECKOUT.start(None).await;
@@ -326,30 +211,6 @@ async fn the_page_gives_a_browser_without_one_a_session_of_its_own() {
     assert!(page.header("set-cookie").is_some(), "a cookie that is none of ours");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn stock_runs_out_and_no_further() {
-    const FEW: Program = Program { options: &["--stock", "7"], ..CHECKOUT };
-    let mut shop = FEW.start(None).await;
-    let asks: Vec<_> = (0..20)
-        .map(|at| tokio::spawn(order(&shop, &cart("test", 2)).header("idempotency-key", format!("k{at}")).send()))
-        .collect();
-    let mut sold = 0;
-    for ask in asks {
-        let reply = ask.await.expect("no panic").expect("an answer");
-        match reply.status.as_u16() {
-            201 => sold += 1,
-            409 => assert_eq!(json_of(&reply)["type"], json!("/problems/sold-out"), "{reply:?}"),
-            other => panic!("{other}: {reply:?}"),
-        }
-    }
-    assert_eq!((sold, shop.ledger().len(), left(&shop, "test").await), (3, 3, 1));
-    // A restart does not stock it anew; and nothing is kept of what was sold out.
-    shop.kill_and_restart().await;
-    assert_eq!(left(&shop, "test").await, 1);
-    let last = order_with(&shop, "one", &cart("test", 1)).await;
-    assert_eq!((last.status.as_u16(), left(&shop, "test").await), (201, 0));
-}
-
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_told_and_frees_its_key() {
     let shop = CHECKOUT.start(None).await;
@@ -368,51 +229,4 @@ async fn what_is_wrong_with_a_request_is_told_and_frees_its_key() {
         }
     }
     assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 1));
-}
-
-async fn a_crowd_buys_once_a_key(store: Option<&str>) {
-    const FULL: Program = Program { options: &["--stock", "10000"], ..CHECKOUT };
-    let mut shop = FULL.start(store).await;
-    let run = shop.run().to_owned();
-    let key = move |wish: usize| format!("{run}-{wish}");
-    let quantity = |wish: usize| (wish % 3 + 1) as u64;
-    let of = key.clone();
-    let bought = Crowd::WHOLE
-        .ask(&mut shop, move |wish| Wish {
-            path: "/api/checkout/create-order".into(),
-            headers: vec![("idempotency-key", of(wish))],
-            body: cart("test", quantity(wish)),
-        })
-        .await;
-    bought.assert_each_the_same(json_of);
-    for reply in bought.of.values().flatten() {
-        assert_eq!(reply.status, 201, "{reply:?}");
-    }
-    let sold: u64 = (0..Crowd::WHOLE.wishes).map(quantity).sum();
-    assert_eq!(left(&shop, "test").await, 10_000 - sold as i64, "stock is reserved twice, or lost");
-    let events: Vec<Value> = shop.journal("shop.jsonl");
-    let reserved: Vec<_> = events.iter().filter(|event| event["event"] == "reserved").collect();
-    assert_eq!(reserved.len(), Crowd::WHOLE.wishes, "reserved stock was reserved again");
-    // One charge a key, each for its order, and of its amount.
-    let ledger = shop.ledger();
-    let references: BTreeSet<_> = ledger.iter().filter_map(|entry| entry.reference.clone()).collect();
-    assert_eq!(references, (0..Crowd::WHOLE.wishes).map(key).collect());
-    assert_eq!(ledger.len(), Crowd::WHOLE.wishes, "a key was charged twice");
-    assert_eq!(ledger.iter().map(|entry| entry.instruction.amount).sum::<u64>(), sold * PRICE);
-    for entry in ledger {
-        let order: Value = shop.look(&format!("/api/checkout/orders/{}", entry.instruction.order)).await;
-        assert_eq!((&order["status"], &order["transactionId"]), (&json!("paid"), &json!(entry.id)), "{order}");
-    }
-    assert!(bought.replayed() > 0 && bought.lost > 0, "a tame crowd shows nothing");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_buys_once_a_key_on_sled() {
-    a_crowd_buys_once_a_key(None).await;
-}
-
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_buys_once_a_key_on_redis() {
-    a_crowd_buys_once_a_key(Some(&servers::Redis::shared().expect("a server").url())).await;
 }

@@ -43,11 +43,10 @@ async function pay(wanted) {
     const why = body.reason ?? body.detail ?? "the shop gave no reason";
     say(status === 402 ? `Your card was declined: ${why}. You were not charged.` : `Not ordered: ${why}.`, "bad");
   } catch (error) {
-    if (!(error instanceof NoAnswer)) {
-      throw error;
-    }
-    say("The shop does not answer, and it is not known whether you have paid. Pay asks about this payment again; "
-      + "for another cart it makes another payment.", "bad");
+    say(error instanceof NoAnswer
+      ? "The shop does not answer, and it is not known whether you have paid. Pay asks about this payment again; "
+        + "for another cart it makes another payment."
+      : `Nothing was ordered: ${error.message}.`, "bad");
   }
   lock(false);
   button.focus();
