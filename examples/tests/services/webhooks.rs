@@ -9,7 +9,7 @@ mod signatures;
 mod statistics;
 
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use idempotency::postgres::sqlx::PgPool;
@@ -17,8 +17,12 @@ use idempotency_examples::client::{Ask, Reply};
 use idempotency_testkit::servers;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::time::timeout;
 
 use crate::support::{Program, Service};
+
+/// What takes longer does not come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const WEBHOOK: &str = "/api/v1/whatsapp/webhook";
 
@@ -85,6 +89,11 @@ async fn ledger(service: &Service, database: Option<&PgPool>) -> Vec<(String, St
     };
     let query = idempotency::postgres::sqlx::query_as("SELECT source, event, order_id FROM webhooks_ledger");
     query.fetch_all(database).await.expect("a ledger")
+}
+
+/// What comes in the end.
+async fn in_the_end<T>(what: &str, comes: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, comes).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
 }
 
 /// A database that nobody else uses, its URL and a way to it.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{created, database, ledger, said, send, with};
+use super::{created, database, in_the_end, ledger, said, send, with};
 use crate::support::Service;
 
 const SECONDLY: &[&str] = &["--secrets", "whatsapp=secret-1", "--ttl", "1s", "--cleanup", "* * * * * *"];
@@ -35,13 +35,16 @@ async fn told(service: &Service) -> Told {
 }
 
 async fn until(service: &Service, so: impl Fn(&Told) -> bool) -> Told {
-    loop {
-        let told = told(service).await;
-        if so(&told) {
-            return told;
+    let comes = async {
+        loop {
+            let told = told(service).await;
+            if so(&told) {
+                return told;
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    in_the_end("a report", comes).await
 }
 
 fn removed(told: &Told) -> u64 {
@@ -79,9 +82,12 @@ async fn it_is_done_at_the_start_where_that_is_asked() {
     assert!(first.next.ends_with(":00:00Z"), "hourly unless told otherwise: {first:?}");
     assert_eq!(said(&send(&service, None, &created("evt_1", "o_1")).await), Some("recorded"));
     // Until its answer is kept no longer.
-    while service.look::<Value>("/api/v1/webhooks/statistics").await["records"]["active"] != json!(0) {
-        sleep(Duration::from_millis(50)).await;
-    }
+    in_the_end("its end", async {
+        while service.look::<Value>("/api/v1/webhooks/statistics").await["records"]["active"] != json!(0) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
     service.kill_and_restart().await;
     let again = until(&service, |told| !told.reports.is_empty()).await;
     assert_eq!((again.reports[0].outcome.as_str(), again.reports[0].removed), ("ran", Some(1)), "{again:?}");
@@ -106,17 +112,21 @@ async fn two_processes_clean_up_each_slot_once_while_webhooks_come() {
     let from = begun.iter().map(|told| told.next.clone()).max().expect("two");
     // Webhooks at both, until both have come to ten slots.
     let mut sent = 0;
-    let ended = loop {
-        for _ in 0..20 {
-            let service = &services[sent % 2];
-            assert_eq!(send(service, None, &created(&format!("evt_{sent}"), &format!("o_{sent}"))).await.status, 200);
-            sent += 1;
-        }
-        let ended = [told(&services[0]).await, told(&services[1]).await];
-        if ended.iter().all(|told| told.reports.iter().filter(|report| report.slot > from).count() >= 10) {
-            break ended;
+    let comes = async {
+        loop {
+            for _ in 0..20 {
+                let service = &services[sent % 2];
+                let body = created(&format!("evt_{sent}"), &format!("o_{sent}"));
+                assert_eq!(send(service, None, &body).await.status, 200);
+                sent += 1;
+            }
+            let ended = [told(&services[0]).await, told(&services[1]).await];
+            if ended.iter().all(|told| told.reports.iter().filter(|report| report.slot > from).count() >= 10) {
+                return ended;
+            }
         }
     };
+    let ended = in_the_end("ten slots at both", comes).await;
     let until = ended.iter().map(|told| told.reports[0].slot.clone()).min().expect("two");
     let mut ran: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (told, report) in ended.iter().flat_map(|told| told.reports.iter().map(move |report| (told, report))) {
@@ -160,22 +170,28 @@ async fn a_clean_up_whose_process_is_killed_is_taken_over() {
     sqlx::raw_sql(STOPS).execute(&pool).await.expect("a trigger");
     sqlx::query("SELECT pg_advisory_xact_lock(42)").execute(&mut *holds).await.expect("a lock");
     assert_eq!(send(&first, None, &created("evt_1", "o_1")).await.status, 200);
-    while !sqlx::query_scalar::<_, bool>(IS_STOPPED).fetch_one(&pool).await.expect("an answer") {
-        sleep(Duration::from_millis(20)).await;
-    }
+    in_the_end("a clean-up that is stopped", async {
+        while !sqlx::query_scalar::<_, bool>(IS_STOPPED).fetch_one(&pool).await.expect("an answer") {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     let second = with(SECONDLY).start(Some(&url)).await;
     first.kill_and_restart().await;
     sqlx::query(END_IT).execute(&pool).await.expect("it is ended");
     holds.rollback().await.expect("the lock is gone");
     // Whichever of the two comes first; it is told that a run before it did not end.
     let services = [first, second];
-    let reports = loop {
-        let reports = [told(&services[0]).await.reports, told(&services[1]).await.reports].concat();
-        if reports.iter().any(|report| report.outcome == "ran" && report.removed == Some(1)) {
-            break reports;
+    let comes = async {
+        loop {
+            let reports = [told(&services[0]).await.reports, told(&services[1]).await.reports].concat();
+            if reports.iter().any(|report| report.outcome == "ran" && report.removed == Some(1)) {
+                return reports;
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        sleep(Duration::from_millis(50)).await;
     };
+    let reports = in_the_end("a take-over", comes).await;
     assert!(reports.iter().all(|report| report.outcome != "failed"), "{reports:?}");
     let logs = services.map(|service| service.log()).concat();
     assert!(logs.contains("the run before did not end"), "{logs}");

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::{WEBHOOK, WEBHOOKS, created, database, ledger, said, send, signed};
+use super::{WEBHOOK, WEBHOOKS, assert_problem, created, database, in_the_end, ledger, said, send, signed};
 use crate::support::Service;
 
 /// Sends it, and does not mind if there is no answer.
@@ -18,9 +18,12 @@ fn on_its_way(service: &Service, body: &serde_json::Value) -> JoinHandle<()> {
 
 /// Waits until a query says yes.
 async fn until(database: &PgPool, query: &'static str) {
-    while !sqlx::query_scalar::<_, bool>(query).fetch_one(database).await.expect("an answer") {
-        sleep(Duration::from_millis(5)).await;
-    }
+    in_the_end(query, async {
+        while !sqlx::query_scalar::<_, bool>(query).fetch_one(database).await.expect("an answer") {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 const IS_IN_PROGRESS: &str =
@@ -38,10 +41,17 @@ const IS_ENDED: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE wa
 
 /// Asks again until it is answered, as its provider would. How the last answer came about.
 async fn until_answered(service: &Service, body: &serde_json::Value) -> String {
+    in_the_end("an answer", answered(service, body)).await
+}
+
+async fn answered(service: &Service, body: &serde_json::Value) -> String {
     loop {
         let reply = send(service, None, body).await;
         match reply.status.as_u16() {
-            409 => sleep(Duration::from_millis(50)).await,
+            409 => {
+                assert_problem(&reply, 409, "in-progress");
+                sleep(Duration::from_millis(50)).await;
+            }
             status => {
                 assert_eq!(status, 200, "{reply:?}");
                 assert_eq!(reply.json::<serde_json::Value>().expect("JSON")["entry"]["event"], json!("evt_1"));
