@@ -8,7 +8,7 @@ mod keys;
 mod signatures;
 mod statistics;
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -38,7 +38,7 @@ fn now() -> i64 {
 }
 
 /// A signature as a provider makes it.
-fn signature(secret: &str, at: i64, body: &Value) -> String {
+fn signature(secret: &str, at: i64, body: &impl Display) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a secret");
     let mac = mac.chain_update(format!("{at}.{body}")).finalize().into_bytes();
     mac.iter().fold(format!("t={at},v1="), |mut text, byte| {
