@@ -34,7 +34,7 @@ async fn told(service: &Service) -> Told {
     service.look("/api/v1/webhooks/cleanup").await
 }
 
-async fn until(service: &Service, so: impl Fn(&Told) -> bool + Send) -> Told {
+async fn until(service: &Service, so: impl Fn(&Told) -> bool + Send + Sync) -> Told {
     let comes = async {
         loop {
             let told = told(service).await;
