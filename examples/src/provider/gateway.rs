@@ -76,7 +76,16 @@ impl Gateway {
     /// What was done under a key. From now on the provider does nothing for attempts before the one
     /// with this fence, so that what was not found cannot appear later.
     pub async fn look(&self, key: &str, fence: u64) -> Result<Option<Entry>, GatewayError> {
-        let reply = client::get(self.provider, &format!("/transactions?key={key}&fence={fence}")).send().await?;
+        self.found(&format!("/transactions?key={key}&fence={fence}")).await
+    }
+
+    /// What was done under a key so far. It bars nobody: for who knows that nothing more is on its way.
+    pub async fn made(&self, key: &str) -> Result<Option<Entry>, GatewayError> {
+        self.found(&format!("/transactions?key={key}")).await
+    }
+
+    async fn found(&self, path: &str) -> Result<Option<Entry>, GatewayError> {
+        let reply = client::get(self.provider, path).send().await?;
         match reply.status {
             StatusCode::OK => Ok(read::<Vec<Entry>>(&reply)?.pop()),
             StatusCode::CONFLICT => Err(GatewayError::Barred),

@@ -70,7 +70,7 @@ impl Service {
                 self.books.take(not_paid("PAYMENT_FAILED", reason.clone()), by).await?;
                 Ok(Paid::Declined(reason))
             }
-            Err(error @ GatewayError::NothingDone(_)) => {
+            Err(error @ (GatewayError::NothingDone(_) | GatewayError::Barred)) => {
                 self.books.take(not_paid("PAYMENT_NOT_MADE", error.to_string()), by).await?;
                 Err(error.into())
             }
@@ -93,7 +93,12 @@ impl Service {
         let mut abandoned = None;
         if let Some(Payment { by: opened, .. }) = &held.payment {
             // One more than the attempt's own: that one is barred, and one that may begin now is not.
-            if let Some(made) = self.gateway.look(&opened.key, opened.fence + 1).await? {
+            let found = match self.gateway.look(&opened.key, opened.fence + 1).await {
+                // By a retry of its payer's, which has looked itself: what the attempt did, it has done by now.
+                Err(GatewayError::Barred) => self.gateway.made(&opened.key).await?,
+                looked => looked?,
+            };
+            if let Some(made) = found {
                 return Ok(self.confirm(&held.id, made, by).await?.now);
             }
             abandoned = Some(opened.clone());

@@ -1,8 +1,11 @@
 //! Payments: charged once a key, also over crashes; and what the trail and the log say of it.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use idempotency_examples::client;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{BOOKING, Booking, SHORT, assert_problem, assert_retry, on_both, text};
 use crate::support::Program;
@@ -17,6 +20,8 @@ on_both!(
     a_payment_that_was_abandoned_uncharged_is_barred,
     a_payment_too_slow_for_its_booking_is_barred,
     a_charge_that_the_job_found_first_is_no_retry,
+    a_booking_is_given_back_though_a_retry_has_barred_its_payment,
+    a_barred_payment_leaves_its_booking_to_others,
 );
 
 async fn a_payment_that_is_asked_for_twice_is_one(store: Option<&str>) {
@@ -183,4 +188,52 @@ async fn a_charge_that_the_job_found_first_is_no_retry(store: Option<&str>) {
     assert_eq!((&paid["status"], &paid["isRetry"]), (&json!("succeeded"), &json!(false)), "{paid}");
     let (made, retries) = (booking.audited("PAYMENT_SUCCEEDED").await, booking.audited("PAYMENT_RETRY").await);
     assert_eq!((made.len(), retries.len(), booking.0.ledger().len()), (1, 0, 1));
+}
+
+/// The payer asks again when the time is over: the provider is asked under a later fence than the job knows of.
+async fn a_booking_is_given_back_though_a_retry_has_barred_its_payment(store: Option<&str>) {
+    let mut booking = Booking::start(SHORT, store, 10).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/hold").await;
+    let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
+    booking.until_held().await;
+    booking.0.kill_and_restart().await;
+    asked.await.expect("no panic").expect_err("it is dead");
+    let over = booking.look("alice", &format!("/api/bookings/{id}")).await["expiresAt"].as_u64().expect("a time");
+    while SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() <= u128::from(over) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..2 {
+        let late = loop {
+            let reply = booking.pay("p", &id).await;
+            // Until the lease of the one that died is over.
+            if reply.header("retry-after").is_none() {
+                break reply;
+            }
+        };
+        assert_problem(&late, 409, "booking-expired");
+    }
+    let ran = booking.run_job("expire-bookings").await;
+    let results = &ran["execution"]["results"];
+    assert_eq!((&results["processed"], &results["errors"]), (&json!(1), &json!(0)), "{ran}");
+    assert_eq!((booking.seats().await, booking.state(&id).await), ((10, 0, 0), json!("BOOKING_EXPIRED")));
+    booking.tell_provider("/release").await;
+    while booking.seen_by_provider().await.in_flight > 0 {}
+    assert_eq!((booking.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
+}
+
+/// Barred, it has done nothing, and never will.
+async fn a_barred_payment_leaves_its_booking_to_others(store: Option<&str>) {
+    let booking = Booking::start(BOOKING, store, 10).await;
+    let id = booking.booked("k", 5).await;
+    booking.tell_provider("/next/fail").await;
+    assert_problem(&booking.pay("p1", &id).await, 503, "provider-unavailable");
+    let attempt = booking.audited("PAYMENT_STARTED").await[0]["metadata"]["attemptId"].clone();
+    let (key, _) = attempt.as_str().and_then(|id| id.rsplit_once('-')).expect("key and fence");
+    let look = format!("/transactions?key={key}&fence={}", i64::MAX);
+    assert_eq!(client::get(booking.0.provider(), &look).send().await.expect("an answer").status, 200);
+    assert_problem(&booking.pay("p1", &id).await, 409, "overtaken");
+    assert_eq!(booking.state(&id).await, "PAYMENT_PENDING");
+    assert_eq!(booking.pay("p2", &id).await.status, 201);
+    assert_eq!((booking.0.ledger().len(), booking.state(&id).await), (1, json!("CONFIRMED")));
 }
