@@ -152,6 +152,53 @@ async fn a_charge_under_way_at_a_kill_is_not_made_again(store: Option<&str>) {
     assert_eq!(moved(&payments, Kind::Charge)[&order].len(), 1);
 }
 
+/// Declined after an attempt of which nobody knows, whose charge is on its way still: it must not come when another
+/// key has paid the order.
+async fn a_decline_bars_the_attempt_before_it(store: Option<&str>) {
+    let mut payments = PAYMENTS.start(store).await;
+    let order = format!("{}-declined", payments.run());
+    let create = json!({ "order_id": order, "amount": 1_000_001, "currency": "EUR" });
+    tell_provider(&payments, "/next/hold").await;
+    let cut_off = tokio::spawn(payments.post("/payments", &create).send());
+    until_held(&payments).await;
+    payments.kill_and_restart().await;
+    cut_off.await.expect("a client").expect_err("its service was killed");
+    let declined = async {
+        loop {
+            let reply = payments.post("/payments", &create).send().await.expect("an answer");
+            if reply.header("retry-after").is_none() {
+                return reply;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let declined = timeout(Duration::from_secs(30), declined).await.expect("the lease ends");
+    assert_eq!(declined.status, 402, "{declined:?}");
+    tell_provider(&payments, "/release").await;
+    let ended = async {
+        loop {
+            let seen = client::get(payments.provider(), "/seen").send().await.expect("an answer");
+            let seen: Seen = seen.json().expect("JSON");
+            if seen.in_flight == 0 {
+                return seen;
+            }
+        }
+    };
+    let seen = timeout(Duration::from_secs(30), ended).await.expect("it ends");
+    assert_eq!((seen.barred, payments.ledger().len()), (1, 0), "the first attempt was not barred");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decline_bars_the_attempt_before_it_on_sled() {
+    a_decline_bars_the_attempt_before_it(None).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decline_bars_the_attempt_before_it_on_postgres() {
+    a_decline_bars_the_attempt_before_it(Some(&servers::Postgres::shared().expect("a server").url())).await;
+}
+
 async fn tell_provider(payments: &Service, what: &str) {
     let reply = client::post(payments.provider(), what, &json!(null)).send().await.expect("an answer");
     assert_eq!(reply.status, 204);

@@ -221,7 +221,8 @@ impl Gateway {
         };
         // A provider that deduplicates on the downstream key is simply asked again. Another is asked first what it did:
         // that look bars the attempt before, which may be on its way still.
-        if attempt.is_some_and(|attempt| attempt.prior().is_some())
+        let prior = attempt.is_some_and(|attempt| attempt.prior().is_some());
+        if prior
             && !self.provider_deduplicates
             && let Some(made) = self.provider.look(&key, fence).await?
         {
@@ -237,7 +238,14 @@ impl Gateway {
         };
         match self.provider.carry_out(&instruction).await? {
             Answered::Done(made) => Ok(payment.paid(made.id)),
-            Answered::Declined(reason) => Ok(payment.declined(reason)),
+            Answered::Declined(reason) => {
+                // An attempt before this one may yet be paid, and its payer have been told the contrary. The look bars
+                // it.
+                if prior && let Some(made) = self.provider.look(&instruction.key, fence).await? {
+                    return Ok(payment.paid(made.id));
+                }
+                Ok(payment.declined(reason))
+            }
         }
     }
 

@@ -161,6 +161,12 @@ impl Service {
                 Ok(Answer::done(step, entry.id))
             }
             Ok(Answered::Declined(reason)) => {
+                // An attempt before this one may yet be paid, when another key has paid the order. The look bars it.
+                if attempt.prior().is_some()
+                    && let Some(answer) = self.look(attempt, step).await?
+                {
+                    return Ok(answer);
+                }
                 self.orders.close(step, by).await?;
                 Ok(Answer::Declined { order_id: step.order.clone(), reason })
             }

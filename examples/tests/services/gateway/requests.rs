@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use idempotency_examples::audit::Done;
+use idempotency_examples::client;
 use idempotency_examples::process::Process;
+use idempotency_examples::provider::server::Seen;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -205,6 +207,30 @@ async fn killed_in_mid_charge_it_pays_once_with_a_provider_that_deduplicates() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_mid_charge_it_pays_once_with_a_provider_that_does_not() {
     killed_in_mid_charge_it_pays_once(&["--no-dedup"]).await;
+}
+
+/// Declined after an attempt of which nobody knows: that one may be on its way still, and "declined" must stay true.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decline_bars_the_attempt_before_it() {
+    let mut gateway = GATEWAY.start(None).await;
+    tell_provider(&gateway, "/next/hold").await;
+    let first = tokio::spawn(asks(&gateway, API_KEY, &payment(1_000_001)).header("idempotency-key", "k").send());
+    until_held(&gateway).await;
+    gateway.kill_and_restart().await;
+    assert!(first.await.expect("a task").is_err(), "killed, it cannot have answered");
+    assert_eq!(pay_in_the_end(&gateway, "k", 1_000_001).await.status, 402);
+    tell_provider(&gateway, "/release").await;
+    let ended = async {
+        loop {
+            let seen = client::get(gateway.provider(), "/seen").send().await.expect("an answer");
+            let seen: Seen = seen.json().expect("JSON");
+            if seen.in_flight == 0 {
+                return seen;
+            }
+        }
+    };
+    let seen = in_time(ended).await;
+    assert_eq!((seen.barred, gateway.ledger().len()), (1, 0), "the first attempt was not barred");
 }
 
 /// A request is followed from the client's id to the first run of its key.
