@@ -141,6 +141,7 @@ fn check(order: Option<&Order>, step: &Step, by: &Opened) -> Result<Option<Strin
         return match order {
             None => Ok(None),
             Some(order) if order.opened.key != by.key => Err(OrderError::Taken),
+            Some(Order { transaction_id: None, opened, .. }) if opened.fence > by.fence => Err(OrderError::Overtaken),
             Some(order) => Ok(order.transaction_id.clone()),
         };
     };
@@ -149,7 +150,13 @@ fn check(order: Option<&Order>, step: &Step, by: &Opened) -> Result<Option<Strin
         return Err(OrderError::NotPaid);
     }
     if let Some(known) = order.refunds.get(refund) {
-        return if known.opened.key == by.key { Ok(known.transaction_id.clone()) } else { Err(OrderError::Taken) };
+        if known.opened.key != by.key {
+            return Err(OrderError::Taken);
+        }
+        if known.transaction_id.is_none() && known.opened.fence > by.fence {
+            return Err(OrderError::Overtaken);
+        }
+        return Ok(known.transaction_id.clone());
     }
     let left = order.amount - order.refunds.values().map(|refund| refund.amount).sum::<u64>();
     if step.amount > left { Err(OrderError::TooMuch { left }) } else { Ok(None) }
@@ -175,6 +182,8 @@ pub(crate) enum OrderError {
     NotPaid,
     #[error("this was paid or refunded, or is about to be, by a request with another key or content")]
     Taken,
+    #[error("a later attempt at this came before this one")]
+    Overtaken,
     #[error("only {left} of the order, in minor units, can still be refunded")]
     TooMuch { left: u64 },
     #[error("the orders cannot be written: {0}")]
@@ -194,11 +203,38 @@ impl From<OrderError> for Problem {
             OrderError::NotFound => told(StatusCode::NOT_FOUND, "order-not-found"),
             OrderError::NotPaid => told(StatusCode::CONFLICT, "order-not-paid"),
             OrderError::Taken => told(StatusCode::CONFLICT, "order-taken"),
+            OrderError::Overtaken => told(StatusCode::CONFLICT, "overtaken").retry(std::time::Duration::from_secs(1)),
             OrderError::TooMuch { .. } => told(StatusCode::UNPROCESSABLE_ENTITY, "refund-too-large"),
             // Money may have moved, and be in no book yet.
             OrderError::Disk(_) | OrderError::Tables(_) | OrderError::Once(_) | OrderError::Key(_) => {
                 told(StatusCode::INTERNAL_SERVER_ERROR, "database").unknown()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(fence: u64) -> Opened {
+        Opened { key: "k".into(), fence }
+    }
+
+    /// It was paused before it began, and goes on beside its successor: what it notes would be taken for the latest.
+    #[tokio::test]
+    async fn an_attempt_that_was_overtaken_does_not_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        let orders = Orders::Journaled(Journaled::open(&folder.path().join("orders.jsonl")).unwrap());
+        let order = Step { order: "o".into(), refund: None, amount: 10, currency: "EUR".into() };
+        let refund = Step { refund: Some("r".into()), amount: 5, ..order.clone() };
+        for (step, transaction) in [(&order, "ch_1"), (&refund, "re_1")] {
+            assert_eq!(orders.begin(step, opened(2)).await.unwrap(), None);
+            let stale = orders.begin(step, opened(1)).await;
+            assert!(matches!(stale, Err(OrderError::Overtaken)), "{stale:?}");
+            orders.close(step, opened(1)).await.unwrap();
+            orders.done(step, transaction).await.unwrap();
+            assert_eq!(orders.begin(step, opened(1)).await.unwrap().as_deref(), Some(transaction), "it is done");
         }
     }
 }
