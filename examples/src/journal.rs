@@ -1,12 +1,16 @@
 //! An append-only file of JSON lines: what an example needs of a database.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// How long one who is ending may hold a journal still.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// A file of entries, one line each, which only grows.
 #[derive(Debug)]
@@ -17,10 +21,15 @@ pub struct Journal<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
-    /// Opens or creates a journal, and gives its entries so far.
+    /// Opens or creates a journal, and gives its entries so far. Until it is closed nobody else opens it: each process
+    /// would have entries of its own in mind, and sell what the other has sold.
     pub fn open(path: &Path) -> Result<(Self, Vec<T>), JournalError> {
         let cannot = |source| JournalError::Open { path: path.into(), source };
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(cannot)?;
+        lock(&file).map_err(|error| match error {
+            TryLockError::WouldBlock => JournalError::InUse { path: path.into() },
+            TryLockError::Error(source) => cannot(source),
+        })?;
         let (entries, bytes) = parse(path)?;
         // A line that a crash cut off was never acknowledged.
         file.set_len(bytes).map_err(cannot)?;
@@ -52,6 +61,17 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     }
 }
 
+/// Locks it; the one who is just ending is waited for.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < ENDING => std::thread::sleep(ENDING / 100),
+            locked => return locked,
+        }
+    }
+}
+
 /// Reads a journal that another process may be writing.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, JournalError> {
     parse(path).map(|(entries, _)| entries)
@@ -74,6 +94,26 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<(Vec<T>, u64), JournalError
 pub enum JournalError {
     #[error("cannot open {}: {source}; name a place that can be written", path.display())]
     Open { path: PathBuf, source: io::Error },
+    #[error("{} is in use by another process; end it, or name a folder of its own for each", path.display())]
+    InUse { path: PathBuf },
     #[error("{}, line {line}, is not an entry: {source}; move the file away to begin anew", path.display())]
     Line { path: PathBuf, line: usize, source: serde_json::Error },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_one_process_own_until_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut first, _) = Journal::<u32>::open(&path).unwrap();
+        first.append(&1).unwrap();
+        let refused = Journal::<u32>::open(&path).unwrap_err().to_string();
+        assert!(refused.contains("journal.jsonl") && refused.contains("another process"), "{refused}");
+        assert_eq!(read::<u32>(&path).unwrap(), [1], "it may be read");
+        drop(first);
+        assert_eq!(Journal::<u32>::open(&path).unwrap().1, [1]);
+    }
 }
