@@ -3,6 +3,7 @@
 
 mod crowd;
 mod kills;
+mod page_client;
 mod stock;
 
 use std::collections::BTreeSet;

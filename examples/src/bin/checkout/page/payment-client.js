@@ -86,8 +86,10 @@ export class PaymentClient {
         signal: AbortSignal.timeout(LONGEST_REQUEST),
       });
       const retryAfter = waitOf(response.headers.get("Retry-After"));
-      // 409 while the first request runs, 429, 503: come again. Other server errors may have done anything.
-      if (retryAfter !== null || response.status >= 500) {
+      // 409 while the first request runs, 429, 503: come again. Other server errors may have done anything, and so may
+      // a request with this key whose handler's answer is not to be had: then nobody says what became of the key.
+      const isOpen = response.status === 409 && !response.headers.has("Idempotency-Status");
+      if (retryAfter !== null || response.status >= 500 || isOpen) {
         return { retryAfter };
       }
       // An answer that breaks off is none.
