@@ -161,6 +161,19 @@ impl Booking {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_meant_is_refused_at_the_start() {
+    for (options, says) in [
+        (&["--jobs-every", "0s"][..], "--jobs-every 0s: "),
+        (&["--lock-for", "soon"][..], "--lock-for soon: "),
+        (&["--pay-within", "500000000years"][..], "--pay-within 500000000years: "),
+        (&["--tokens", "alice=one,bob=one"][..], "two users have the same token"),
+    ] {
+        let refused = Program { options, ..BOOKING }.refused().await;
+        assert!(refused.contains(says), "{options:?}: {refused}");
+    }
+}
+
 /// Runs a job at the process that listens there.
 async fn run_job(at: SocketAddr, job: &str) -> Value {
     let ask = client::post(at, &format!("/api/jobs/{job}"), &json!(null));

@@ -12,7 +12,9 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
 use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
-use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, PurgeSchedule, Purging, Requirements};
+use idempotency::{
+    Idempotency, IdempotencyStore, InvalidDuration, LONGEST, PurgeSchedule, Purging, Requirements, SHORTEST,
+};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{self, Setting};
 use idempotency_examples::correlation::{self, correlate};
@@ -47,7 +49,11 @@ pub(crate) async fn start(setting: Setting) -> Result<app::Service, Failure> {
     }
     let time = |name, unless_given| match setting.option(name) {
         None => Ok(unless_given),
-        Some(text) => humantime::parse_duration(text).map_err(|error| format!("--{name} {text}: {error}")),
+        Some(text) => match humantime::parse_duration(text) {
+            Ok(time) if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
+            Ok(_) => Err(format!("--{name} {text}: it must be {SHORTEST:?} to 100 years")),
+            Err(error) => Err(format!("--{name} {text}: {error}; write it as 10m or 30s")),
+        },
     };
     let service = Arc::new(Service {
         idempotency: idempotency.clone(),

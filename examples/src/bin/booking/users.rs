@@ -39,8 +39,15 @@ impl Tokens {
             let (name, token) = pair.split_once('=').filter(|(name, token)| !name.is_empty() && !token.is_empty())?;
             Some((token.to_owned(), User(name.to_owned())))
         };
-        let users: Option<HashMap<_, _>> = text.split(',').map(user_of).collect();
-        users.map(|users| Self(Arc::new(users))).ok_or_else(|| "--tokens takes NAME=TOKEN,NAME=TOKEN,…".to_owned())
+        let mut users = HashMap::new();
+        for pair in text.split(',') {
+            let (token, user) = user_of(pair).ok_or("--tokens takes NAME=TOKEN,NAME=TOKEN,…")?;
+            // Else it would not be known who of the two asks.
+            if users.insert(token, user).is_some() {
+                return Err("--tokens: two users have the same token".to_owned());
+            }
+        }
+        Ok(Self(Arc::new(users)))
     }
 }
 
