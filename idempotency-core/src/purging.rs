@@ -104,8 +104,7 @@ impl PurgeSchedule {
         match self.when {
             When::Every(interval) => tokio::time::sleep(interval).await,
             When::At(time) => {
-                *last = time.next(*last, SystemTime::now());
-                daily::wait_until(*last, SystemTime::now).await;
+                *last = time.wait(*last, SystemTime::now).await;
             }
         }
     }

@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 24 * 60 * 60;
 
+/// What comes next is due sooner than that: a day after the one before, which is less than a day ahead.
+const MOST_AHEAD: Duration = Duration::from_secs(2 * DAY);
+
 /// How soon it is noticed that the clock was set, or that the machine slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -38,14 +41,21 @@ impl TimeOfDay {
         let is_near = last.duration_since(now).is_ok_and(|ahead| ahead < Duration::from_secs(DAY));
         if is_near { first_after(last) } else { next }
     }
-}
 
-/// Waits until the clock says so; at once where it does already.
-pub(super) async fn wait_until(due: SystemTime, now: impl Fn() -> SystemTime) {
-    while let Ok(left) = due.duration_since(now())
-        && !left.is_zero()
-    {
-        tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+    /// Waits until it comes next, and says when that was due.
+    pub(super) async fn wait(self, last: SystemTime, now: impl Fn() -> SystemTime) -> SystemTime {
+        let mut due = self.next(last, now());
+        while let Ok(left) = due.duration_since(now())
+            && !left.is_zero()
+        {
+            if left > MOST_AHEAD {
+                // Found by a clock that has been set back by days since.
+                due = self.next(last, now());
+            } else {
+                tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            }
+        }
+        due
     }
 }
 
@@ -121,21 +131,38 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_is_noticed_within_a_minute() {
+        let long_ago = moment(1, "00:00");
+        let [one, five]: [TimeOfDay; 2] = ["01:00", "05:00"].map(|time| time.parse().unwrap());
         let (began, set) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let clock = {
             let set = set.clone();
             move || moment(9, "00:00") + began.elapsed() + Duration::from_secs(set.load(Ordering::Relaxed))
         };
-        wait_until(moment(9, "01:00"), &clock).await;
+        assert_eq!(one.wait(long_ago, &clock).await, moment(9, "01:00"));
         assert_eq!(began.elapsed(), Duration::from_secs(3_600), "neither early nor late");
         let waiting = tokio::spawn({
             let clock = clock.clone();
-            async move { wait_until(moment(9, "05:00"), &clock).await }
+            async move { five.wait(long_ago, &clock).await }
         });
         tokio::time::sleep(Duration::from_secs(90)).await;
         set.store(5 * 3_600, Ordering::Relaxed);
-        waiting.await.unwrap();
+        assert_eq!(waiting.await.unwrap(), moment(9, "05:00"));
         assert!(began.elapsed() <= Duration::from_secs(3_600 + 90) + LOOK_AGAIN, "{:?}", began.elapsed());
-        wait_until(moment(9, "05:00"), &clock).await;
+    }
+
+    /// As with a machine whose clock is right only once it has asked the network for the time.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_years_ahead_holds_up_nothing_once_it_is_right() {
+        let (began, ahead) = (Instant::now(), Arc::new(AtomicU64::new(9_999 * DAY)));
+        let clock = {
+            let ahead = ahead.clone();
+            move || moment(9, "00:00") + began.elapsed() + Duration::from_secs(ahead.load(Ordering::Relaxed))
+        };
+        let (three, last): (TimeOfDay, _) = ("03:00".parse().unwrap(), clock());
+        let waiting = tokio::spawn(async move { three.wait(last, clock).await });
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        ahead.store(0, Ordering::Relaxed);
+        assert_eq!(waiting.await.unwrap(), moment(9, "03:00"));
+        assert_eq!(began.elapsed(), Duration::from_secs(3 * 3_600));
     }
 }
