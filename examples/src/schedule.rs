@@ -20,6 +20,9 @@ pub type Slot = Timestamp;
 /// The wall clock is looked at again after so long, as it may have been set meanwhile.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
+/// A clock that is set back by less brings no slot twice.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
 /// What the fields of an expression are called; with seconds, those come first.
 const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of month", "month", "day of week"];
 
@@ -57,14 +60,21 @@ impl Schedule {
     /// Waits for a slot: the first after `last`, or after now where that is later. What passed while a job ran or
     /// the machine slept is left out.
     pub async fn next(&self, last: Option<Slot>) -> Option<Slot> {
-        let from = Timestamp::now();
-        let slot = self.after(last.map_or(from, |last| last.max(from)))?;
+        let mut slot = self.following(last, Timestamp::now())?;
         loop {
             match slot.duration_since(Timestamp::now()) {
                 left if left <= SignedDuration::ZERO => return Some(slot),
                 left => sleep(left.unsigned_abs().min(LONGEST_NAP)).await,
             }
+            // A clock that was ahead, and is right by now, brings one nearer.
+            slot = slot.min(self.following(last, Timestamp::now())?);
         }
+    }
+
+    fn following(&self, last: Option<Slot>, now: Timestamp) -> Option<Slot> {
+        // One that is further ahead was found by a clock that was wrong.
+        let last = last.filter(|last| last.duration_since(now) < MOST_AHEAD);
+        self.after(last.map_or(now, |last| last.max(now)))
     }
 }
 
@@ -137,6 +147,23 @@ mod tests {
         assert_eq!(slots("0 * * * *", "2026-03-29T00:00:00Z"), over);
         let leap = ["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z", "2036-02-29T00:00:00Z"];
         assert_eq!(slots("0 0 29 2 *", "2026-01-01T00:00:00Z"), leap);
+    }
+
+    #[test]
+    fn no_slot_comes_twice_and_one_of_a_clock_that_was_wrong_holds_up_none() {
+        let schedule: Schedule = "0 * * * *".parse().unwrap();
+        let following = |last: Option<&str>, now: &str| {
+            let last = last.map(|last| last.parse().unwrap());
+            schedule.following(last, now.parse().unwrap()).unwrap().to_string()
+        };
+        for (last, slot) in [
+            (None, "2026-11-24T18:00:00Z"),
+            (Some("2026-11-24T17:00:00Z"), "2026-11-24T18:00:00Z"),
+            (Some("2026-11-24T19:00:00Z"), "2026-11-24T20:00:00Z"),
+            (Some("2099-11-24T19:00:00Z"), "2026-11-24T18:00:00Z"),
+        ] {
+            assert_eq!(following(last, "2026-11-24T17:30:00Z"), slot, "{last:?}");
+        }
     }
 
     #[test]
