@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::names::IDEMPOTENCY_KEY;
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage};
-use idempotency::{Attempt, Idempotency, Key, RequireError, Requirements};
+use idempotency::{Attempt, Idempotency, Key, PurgeSchedule, Purging, RequireError, Requirements};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{Service, Setting};
 use idempotency_examples::problem::Problem;
@@ -33,6 +33,8 @@ use crate::{page, session};
 const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer than the provider is waited for, so that a hung run does not keep its key.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
+/// How often what is past its retention is removed from the store, which else grows for ever.
+const PURGED_EVERY: Duration = Duration::from_secs(10 * 60);
 const STOCK: u32 = 100;
 
 #[derive(Debug)]
@@ -44,6 +46,8 @@ struct Checkout {
     provider_deduplicates: bool,
     /// Why the store is weaker than a checkout should have it, if it is.
     weakness: Option<String>,
+    /// What is past its retention is removed from the store for as long as this is kept.
+    _purging: Purging,
 }
 
 /// What a cart came to. The layer keeps the response that is made of it, and gives it again.
@@ -65,9 +69,8 @@ enum Answer {
 pub(crate) async fn start(setting: Setting) -> Result<Service, Failure> {
     let stock = setting.option("stock").map_or(Ok(STOCK), str::parse);
     let stock = stock.map_err(|_| "--stock is a whole number, as in `--stock 100`")?;
-    let idempotency = Idempotency::new(idempotency::connect(&setting.store).await?)
-        .with_lease(setting.lease)?
-        .with_max_run(LONGEST_RUN)?;
+    let store = idempotency::connect(&setting.store).await?;
+    let idempotency = Idempotency::new(store.clone()).with_lease(setting.lease)?.with_max_run(LONGEST_RUN)?;
     // A shop for real money would stop here, with `?`. This one goes on, for whoever tries it on `memory:`, but
     // says so in its log and at `/health`.
     let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
@@ -84,6 +87,7 @@ pub(crate) async fn start(setting: Setting) -> Result<Service, Failure> {
         shop: Shop::open(&setting.folder.join("shop.jsonl"), stock)?,
         provider_deduplicates: setting.provider_deduplicates,
         weakness,
+        _purging: PurgeSchedule::every(PURGED_EVERY)?.start(store, |_| {}),
     });
     Ok(Service { router: checkout.router()?, idempotency })
 }

@@ -7,6 +7,7 @@ mod orders;
 mod request;
 mod serve;
 mod service;
+mod store;
 mod story;
 #[cfg(test)]
 mod tests;

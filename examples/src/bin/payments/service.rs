@@ -17,14 +17,14 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::names::IDEMPOTENCY_KEY;
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
-use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
-use idempotency::{Attempt, Idempotency, IdempotencyStore, InvalidDuration, RequireError, Requirements};
+use idempotency::{Attempt, Idempotency, Purging, RequireError, Requirements};
 use idempotency_examples::Failure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::orders::{Charge, Journaled, Opened, Order, Orders, Step, Tables};
+use crate::orders::{Charge, Opened, Order, Orders, Step};
 use crate::request::{Body, Callback, NewPayment, NewRefund, bad_body};
+use crate::store;
 use idempotency_examples::problem::Problem;
 use idempotency_examples::provider::gateway::{Answered, Gateway, GatewayError};
 use idempotency_examples::provider::ledger::{Instruction, Kind};
@@ -40,6 +40,8 @@ pub(crate) struct Service {
     weakness: Option<String>,
     /// Whether another process of the service finds the keys of this one.
     keys_outlive_us: bool,
+    /// What is past its retention is removed from the store for as long as this is kept.
+    _purging: Purging,
 }
 
 /// What the service needs to know to start.
@@ -84,7 +86,7 @@ enum Answer {
 
 impl Service {
     pub(crate) async fn start(settings: Settings<'_>) -> Result<Arc<Self>, Failure> {
-        let (idempotency, orders) = open(&settings).await?;
+        let (idempotency, orders, purging) = store::open(&settings).await?;
         // A service for real money would stop here, with `?`. This one goes on, for whoever tries it
         // on `memory:`, but says so in its log and at `/health`.
         let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
@@ -104,6 +106,7 @@ impl Service {
             provider_deduplicates: settings.provider_deduplicates,
             weakness,
             keys_outlive_us,
+            _purging: purging,
         }))
     }
 
@@ -187,25 +190,6 @@ impl Service {
         self.orders.done(step, &entry.id).await?;
         Ok(Some(Answer::done(step, entry.id)))
     }
-}
-
-/// Opens the store of keys, and the orders: in the same Postgres, or in a journal.
-async fn open(settings: &Settings<'_>) -> Result<(Idempotency, Orders), Failure> {
-    if settings.store.starts_with("postgres") {
-        let store = PostgresStore::open(PostgresStoreConfig::from_url(settings.store)?).await?;
-        let idempotency = handle(store.clone(), settings.lease)?;
-        let orders = Tables::open(settings.store, store.transactions(&idempotency)).await?;
-        return Ok((idempotency, Orders::Tables(orders)));
-    }
-    let idempotency = handle(idempotency::connect(settings.store).await?, settings.lease)?;
-    Ok((idempotency, Orders::Journaled(Journaled::open(settings.orders)?)))
-}
-
-fn handle(store: impl IdempotencyStore, lease: Duration) -> Result<Idempotency, InvalidDuration> {
-    Idempotency::new(store)
-        .with_lease(lease)?
-        // Longer than the provider is waited for, so that a hung run does not keep its key.
-        .with_max_run(Duration::from_secs(60))
 }
 
 type App = State<Arc<Service>>;

@@ -1,0 +1,34 @@
+//! Where keys and orders are, and how long keys are held.
+
+use std::time::Duration;
+
+use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
+use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, PurgeSchedule, Purging};
+use idempotency_examples::Failure;
+
+use crate::orders::{Journaled, Orders, Tables};
+use crate::service::Settings;
+
+/// How often what is past its retention is removed from the store, which else grows for ever.
+const PURGED_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Opens the store of keys, and the orders: in the same Postgres, or in a journal.
+pub(crate) async fn open(settings: &Settings<'_>) -> Result<(Idempotency, Orders, Purging), Failure> {
+    let purge = PurgeSchedule::every(PURGED_EVERY)?;
+    if settings.store.starts_with("postgres") {
+        let store = PostgresStore::open(PostgresStoreConfig::from_url(settings.store)?).await?;
+        let idempotency = handle(store.clone(), settings.lease)?;
+        let orders = Tables::open(settings.store, store.transactions(&idempotency)).await?;
+        return Ok((idempotency, Orders::Tables(orders), purge.start(store, |_| {})));
+    }
+    let store = idempotency::connect(settings.store).await?;
+    let idempotency = handle(store.clone(), settings.lease)?;
+    Ok((idempotency, Orders::Journaled(Journaled::open(settings.orders)?), purge.start(store, |_| {})))
+}
+
+fn handle(store: impl IdempotencyStore, lease: Duration) -> Result<Idempotency, InvalidDuration> {
+    Idempotency::new(store)
+        .with_lease(lease)?
+        // Longer than the provider is waited for, so that a hung run does not keep its key.
+        .with_max_run(Duration::from_secs(60))
+}
