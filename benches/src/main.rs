@@ -13,6 +13,7 @@ mod redis;
 mod served;
 mod sled;
 mod value;
+mod webhooks;
 
 use std::fs::File;
 use std::io::Write;
@@ -64,6 +65,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             println!("{report}");
             Ok(())
         })?;
+    }
+    if filter.starts_with("webhooks") {
+        database.webhooks(&runtime)?;
     }
     Ok(())
 }

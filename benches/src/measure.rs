@@ -197,7 +197,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     quantile(&values, 0.5)
 }
 
-fn quantile(sorted: &[f64], at: f64) -> f64 {
+/// The value below which a share of sorted values lies.
+pub(crate) fn quantile(sorted: &[f64], at: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get((last as f64 * at).round() as usize).copied().unwrap_or(f64::NAN)
 }

@@ -43,6 +43,10 @@ impl Server {
         crate::postgres_table::run(runtime, &self.fresh()?, tell)
     }
 
+    pub(crate) fn webhooks(&self, runtime: &Runtime) -> io::Result<()> {
+        crate::webhooks::run(runtime, &self.fresh()?)
+    }
+
     pub(crate) fn run(&self, runtime: &Runtime, tasks: usize, filter: &str, tell: Tell<'_>) -> io::Result<()> {
         for kind in ["fresh", "replay", "transaction"] {
             let case = format!("postgres/{kind}/{tasks}");

@@ -27,15 +27,15 @@ const MINUTES: usize = 6;
 type Tell<'a> = &'a mut dyn FnMut(Report) -> io::Result<()>;
 
 /// One table, by the store and by the driver itself.
-struct Table {
-    store: PostgresStore,
+pub(crate) struct Table {
+    pub(crate) store: PostgresStore,
     ours: Arc<Fresh<Ours>>,
-    pool: PgPool,
+    pub(crate) pool: PgPool,
     name: &'static str,
 }
 
 impl Table {
-    async fn open(url: &str, name: &'static str, retention: Duration) -> io::Result<Self> {
+    pub(crate) async fn open(url: &str, name: &'static str, retention: Duration) -> io::Result<Self> {
         let config = PostgresStoreConfig::from_url(url).map_err(io::Error::other)?;
         let config = config.with_names(Names::new("bench", name).map_err(io::Error::other)?);
         let store = PostgresStore::open(config).await.map_err(io::Error::other)?;
@@ -44,14 +44,14 @@ impl Table {
         Ok(Self { store, ours: Arc::new(Fresh(Arc::new(Ours(handle)))), pool, name })
     }
 
-    async fn number(&self, sql: &str) -> io::Result<i64> {
+    pub(crate) async fn number(&self, sql: &str) -> io::Result<i64> {
         let sql = sql.replace("{table}", &format!("bench.{}", self.name));
         let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.pool).await.map_err(io::Error::other)?;
         row.try_get(0).map_err(io::Error::other)
     }
 
     /// Completed records with a value of 64 bytes; the first `expired` of them expired long ago.
-    async fn fill(&self, records: u64, expired: u64) -> io::Result<()> {
+    pub(crate) async fn fill(&self, records: u64, expired: u64) -> io::Result<()> {
         const HOUR: u64 = 3_600_000_000;
         let fill = format!(
             "WITH made AS (INSERT INTO {{table}} (key, owner, fingerprint, fence, attempt, acquired_at, lease_until, \
