@@ -184,10 +184,14 @@ impl Line {
                 Arg::Value(value) if about.provider && value == "provider" => is_provider = true,
                 Arg::Long("store") => line.store = Some(parser.value()?.string()?),
                 Arg::Long("folder") => line.folder = Some(PathBuf::from(parser.value()?)),
-                Arg::Long("port") => line.port = parser.value()?.parse()?,
-                Arg::Long("lease") => line.lease = parser.value()?.parse_with(humantime::parse_duration)?,
+                Arg::Long("port") => line.port = parser.value()?.parse().map_err(of("--port"))?,
+                Arg::Long("lease") => {
+                    line.lease = parser.value()?.parse_with(humantime::parse_duration).map_err(of("--lease"))?
+                }
                 Arg::Long("child") => line.end = End::Parent,
-                Arg::Long("provider") if about.provider => line.provider = Some(parser.value()?.parse()?),
+                Arg::Long("provider") if about.provider => {
+                    line.provider = Some(parser.value()?.parse().map_err(of("--provider"))?)
+                }
                 Arg::Long("ledger") if about.provider => ledger = Some(PathBuf::from(parser.value()?)),
                 Arg::Long("no-dedup") if about.provider => line.deduplicates = false,
                 Arg::Long(name) if about.options.iter().any(|(known, _)| *known == name) => {
@@ -202,6 +206,11 @@ impl Line {
         }
         Ok(line)
     }
+}
+
+/// Which option a value that cannot be read was given to: the error names the value alone.
+pub fn of(option: &str) -> impl FnOnce(lexopt::Error) -> lexopt::Error {
+    move |error| format!("{option}: {error}").into()
 }
 
 impl About {

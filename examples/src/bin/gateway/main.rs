@@ -34,8 +34,8 @@ curl -i http://{address}/api/v1/payments -H 'Idempotency-Key: 550e8400' \\
   -H 'x-api-key: tenant_abc123' -H 'x-tenant-id: my-tenant' -H 'Content-Type: application/json' \\
   -d '{{\"amount\": 1000, \"currency\": \"UGX\", \"payer\": \"260700000000\"}}'
 
-Send it again: the same payment, with `idempotency-replayed: true`. Then with another amount, or with the key
-of another tenant, tenant_def456.
+Send it again: the same payment, with `idempotency-replayed: true`. Then with another amount, or without
+x-tenant-id and with the API key of another tenant, tenant_def456: a payment of its own.
 
 curl http://{address}/ready
 curl http://{address}/openapi.json"

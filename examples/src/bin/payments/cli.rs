@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use idempotency_examples::app::of;
 use idempotency_examples::serve::End;
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -72,9 +73,11 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             Arg::Long("story") => only = true,
             Arg::Long("store") => store = Some(parser.value()?.string()?),
             Arg::Long("folder") => folder = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("port") => port = parser.value()?.parse()?,
-            Arg::Long("lease") => lease = Some(parser.value()?.parse_with(humantime::parse_duration)?),
-            Arg::Long("provider") => provider = Some(parser.value()?.parse()?),
+            Arg::Long("port") => port = parser.value()?.parse().map_err(of("--port"))?,
+            Arg::Long("lease") => {
+                lease = Some(parser.value()?.parse_with(humantime::parse_duration).map_err(of("--lease"))?)
+            }
+            Arg::Long("provider") => provider = Some(parser.value()?.parse().map_err(of("--provider"))?),
             Arg::Long("ledger") => ledger = Some(PathBuf::from(parser.value()?)),
             Arg::Long("no-dedup") => deduplicates = false,
             Arg::Long("child") => end = End::Parent,
