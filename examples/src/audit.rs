@@ -1,7 +1,8 @@
 //! An audit log: who did what, when, under which key, and whether it was done then or told again.
 //!
 //! **Runs are noted within the layer**, by the handler, before its answer is recorded: a client that hangs up does not
-//! keep its payment out of the log, and what is recorded is in the log. **Replays and refusals are noted around it**,
+//! keep its payment out of the log, and what is recorded is in the log. **They are noted before they begin, too**: a
+//! process that dies in the midst leaves a line that says what to look for. **Replays and refusals are noted around it**,
 //! where they are seen: by the [`Origin`] of the response.
 
 use std::io;
@@ -51,6 +52,8 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Done {
+    /// Not yet, and from here on maybe: without another entry of this attempt, nobody knows.
+    Begun,
     /// Now, and nothing that is known of was done under this key before.
     Original,
     /// Now, after an attempt of which nobody knows what it did: the provider may have told again what was done then.
@@ -97,6 +100,12 @@ impl Entry {
         let key = attempt.map(|attempt| attempt.downstream().into());
         let number = attempt.filter(|attempt| attempt.lock().is_some()).map(Attempt::number);
         Self { key, attempt: number, ..Self::new(actor, action, done, outcome) }
+    }
+
+    /// Of what is about to be done elsewhere, under this key there.
+    pub fn begins(actor: impl Into<String>, action: impl Into<String>, key: &str, attempt: Option<&Attempt>) -> Self {
+        let number = attempt.filter(|attempt| attempt.lock().is_some()).map(Attempt::number);
+        Self { key: Some(key.to_owned()), attempt: number, ..Self::new(actor, action, Done::Begun, "begun") }
     }
 
     /// Of an answer, by a middleware around the layer; `None` where a handler ran, which notes it itself.

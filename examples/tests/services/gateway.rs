@@ -91,7 +91,12 @@ fn audit(gateway: &Service) -> Vec<Entry> {
     gateway.journal("audit.jsonl")
 }
 
+/// The same without what was only begun.
+fn ended(gateway: &Service) -> Vec<Entry> {
+    audit(gateway).into_iter().filter(|entry| entry.done != Done::Begun).collect()
+}
+
 /// What was done, as the audit log has it.
 fn done(gateway: &Service) -> Vec<(Done, String)> {
-    audit(gateway).into_iter().map(|entry| (entry.done, entry.outcome)).collect()
+    ended(gateway).into_iter().map(|entry| (entry.done, entry.outcome)).collect()
 }

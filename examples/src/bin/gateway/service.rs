@@ -201,7 +201,7 @@ impl Gateway {
         body: Body<NewPayment>,
     ) -> Result<Response, Problem> {
         let answered = match body {
-            Ok(Json(payment)) => self.pay(tenant, attempt, payment).await,
+            Ok(Json(payment)) => self.pay(tenant, correlation, attempt, payment).await,
             Err(rejection) => Err(rejection.into()),
         };
         let payment_id = answered.as_ref().ok().and_then(Answer::payment_id).map(str::to_owned);
@@ -212,7 +212,13 @@ impl Gateway {
         Ok(response)
     }
 
-    async fn pay(&self, tenant: &Tenant, attempt: Option<&Attempt>, payment: NewPayment) -> Result<Answer, Problem> {
+    async fn pay(
+        &self,
+        tenant: &Tenant,
+        correlation: &CorrelationId,
+        attempt: Option<&Attempt>,
+        payment: NewPayment,
+    ) -> Result<Answer, Problem> {
         payment.check()?;
         let (key, fence) = match attempt {
             Some(attempt) => (attempt.downstream().into(), attempt.fence().get()),
@@ -236,6 +242,8 @@ impl Gateway {
             amount: payment.amount,
             currency: payment.currency.clone(),
         };
+        // Were we killed now, and never asked again, the provider's charge would be in no log of ours.
+        self.note(Entry::begins(&*tenant.0, ACTION, &instruction.key, attempt).correlated(correlation)).await?;
         match self.provider.carry_out(&instruction).await? {
             Answered::Done(made) => Ok(payment.paid(made.id)),
             Answered::Declined(reason) => {

@@ -41,7 +41,7 @@ async fn a_crowd_of_tenants_pays_once_a_key(store: Option<&str>) {
     }
 
     // The audit log: every charge is in it, once as the original, or as done by an attempt after an unknown one.
-    let (mut originals, mut paid, mut replays) = (BTreeSet::new(), BTreeMap::new(), 0);
+    let (mut begun, mut originals, mut paid, mut replays) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new(), 0);
     for entry in audit(&gateway) {
         let Some(key) = entry.key.clone() else {
             // A body that broke off with its client.
@@ -49,9 +49,13 @@ async fn a_crowd_of_tenants_pays_once_a_key(store: Option<&str>) {
             continue;
         };
         match entry.done {
+            Done::Begun => {
+                begun.insert(key);
+            }
             Done::Original | Done::AfterUnknown if entry.outcome == "201" => {
                 let charge = entry.details["payment_id"].as_str().expect("an id").to_owned();
                 let made = &ledger[&charge];
+                assert!(begun.contains(&key), "paid before it was begun: {entry:?}");
                 assert_eq!((&made.key, made.order.split('/').next()), (&key, Some(entry.actor.as_str())));
                 if entry.done == Done::Original {
                     assert!(originals.insert(key.clone()), "two originals: {entry:?}");

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    API_KEY, GATEWAY, OTHER_API_KEY, PATH, PAYMENTS, asks, assert_problem, audit, done, id, in_time, is_replay, pay,
-    pay_in_the_end, payment, tell_provider, until_held,
+    API_KEY, GATEWAY, OTHER_API_KEY, PATH, PAYMENTS, asks, assert_problem, audit, done, ended, id, in_time, is_replay,
+    pay, pay_in_the_end, payment, tell_provider, until_held,
 };
 use crate::support::Program;
 
@@ -71,12 +71,12 @@ async fn a_payment_without_a_key_outlives_its_client() {
     assert_eq!(pay(&gateway, "other", 6).await.status, 201);
     tell_provider(&gateway, "/release").await;
     let noted = async {
-        while audit(&gateway).len() < 2 {
+        while ended(&gateway).len() < 2 {
             sleep(Duration::from_millis(5)).await;
         }
     };
     in_time(noted).await;
-    assert!(done(&gateway).contains(&(Done::WithoutKey, "201".to_owned())), "{:?}", audit(&gateway));
+    assert!(done(&gateway).contains(&(Done::WithoutKey, "201".to_owned())), "{:?}", ended(&gateway));
 }
 
 /// "Same key per tenant = separate payments."
@@ -91,7 +91,7 @@ async fn tenants_do_not_share_keys() {
     assert!(is_replay(&others) && id(&others) != id(&first), "{others:?}");
     let orders: Vec<_> = gateway.ledger().into_iter().map(|entry| entry.instruction.order).collect();
     assert_eq!(orders, ["my-tenant/260700000000", "other-tenant/260700000000"]);
-    let actors: Vec<_> = audit(&gateway).into_iter().map(|entry| (entry.actor, entry.done)).collect();
+    let actors: Vec<_> = ended(&gateway).into_iter().map(|entry| (entry.actor, entry.done)).collect();
     let expected = [("my-tenant", Done::Original), ("other-tenant", Done::Original), ("other-tenant", Done::Replay)];
     assert_eq!(actors, expected.map(|(actor, done)| (actor.to_owned(), done)));
 }
@@ -126,7 +126,7 @@ async fn a_key_is_for_one_payment_alone() {
     assert_problem(&pay(&gateway, "k", 11).await, 422, "key-reused");
     assert_eq!(id(&pay(&gateway, "k", 10).await), id(&first), "the first stands");
     assert_eq!(gateway.ledger().len(), 1);
-    let refused = &audit(&gateway)[1];
+    let refused = &ended(&gateway)[1];
     assert_eq!((refused.done, refused.details["problem"].as_str()), (Done::Refused, Some("key-reused")));
 }
 
@@ -188,6 +188,10 @@ async fn killed_in_mid_charge_it_pays_once(options: &'static [&'static str]) {
     until_held(&gateway).await;
     gateway.kill_and_restart().await;
     assert!(first.await.expect("a task").is_err(), "killed, it cannot have answered");
+    // Though nobody should ask again, the log says what to look for in the provider's books.
+    let (begun, made) = (audit(&gateway), gateway.ledger());
+    assert_eq!((begun.len(), begun[0].done, begun[0].attempt), (1, Done::Begun, Some(1)), "{begun:?}");
+    assert_eq!(begun[0].key.as_ref(), Some(&made[0].instruction.key));
     tell_provider(&gateway, "/release").await;
     let again = pay_in_the_end(&gateway, "k", 10).await;
     assert_eq!(again.header("idempotency-prior"), Some("unknown"));
@@ -248,7 +252,7 @@ async fn a_replay_is_followed_back_to_its_original() {
     let made = ask("no good id").await.expect("an answer");
     let made = made.header("x-correlation-id").expect("an id").to_owned();
     assert_eq!((made.len(), made.contains(' ')), (32, false));
-    let entries = audit(&gateway);
+    let entries = ended(&gateway);
     let told: Vec<_> = entries.iter().map(|entry| (entry.done, entry.correlation_id.as_deref())).collect();
     let expected =
         [(Done::Original, Some("req-1")), (Done::Replay, Some("req-2")), (Done::Replay, Some(made.as_str()))];
