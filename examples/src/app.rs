@@ -121,6 +121,8 @@ where
         provider = Some(started.address);
         child = Some(started);
     }
+    let keys_outlive_the_folder =
+        line.folder.is_none() && line.store.as_ref().is_some_and(|store| !store.starts_with("memory"));
     let setting = Setting {
         store: line.store.unwrap_or_else(|| format!("sled:{}", in_folder("keys").display())),
         lease: line.lease,
@@ -134,7 +136,11 @@ where
     let Service { router, idempotency } = start(setting).await?;
     serve::say_where(&listener)?;
     if line.end == End::Interrupt {
-        println!("its files are in {}; Ctrl-C ends it\n\n{}", folder.path().display(), (about.to_try)(address));
+        println!("its files are in {}; Ctrl-C ends it\n", folder.path().display());
+        if keys_outlive_the_folder {
+            println!("the folder is removed then and the store's keys are not: --folder DIR keeps both\n");
+        }
+        println!("{}", (about.to_try)(address));
     }
     serve::until_told(listener, router, &idempotency, line.end).await?;
     if let Some(provider) = child {
