@@ -101,7 +101,7 @@ impl ProblemKind {
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
-            Self::KeyMissing => "This request needs an Idempotency-Key",
+            Self::KeyMissing => "This request needs an idempotency key",
             Self::BadKey => "The request's idempotency key is not valid",
             Self::BadBody => "The request's body did not come whole; nothing was done",
             Self::IdentityMissing => "It is not known whose idempotency key this is; nothing was done",

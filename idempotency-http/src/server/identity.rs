@@ -174,11 +174,14 @@ impl Identity {
 
     fn key_missing(&self) -> Problem {
         let problem = Problem::new(ProblemKind::KeyMissing);
-        if self.elsewhere.is_some() {
-            return problem;
-        }
         let names: Vec<&str> = self.names.iter().map(HeaderName::as_str).collect();
         let names = names.join(" or ");
+        if self.elsewhere.is_some() {
+            return problem.with_detail(format!(
+                "it has none where this service takes it from, such as a field of the body, nor in the header {names}; \
+                 send it, and the same one again with each retry"
+            ));
+        }
         let new = match &self.format {
             Some(format) => format!("a new key, {}, for each new request", format.described),
             None => "a new key, such as a UUID, for each new request".to_owned(),

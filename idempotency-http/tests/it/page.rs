@@ -114,7 +114,7 @@ async fn a_problems_type_leads_to_what_it_means() {
     assert!(problem["detail"].as_str().unwrap().contains("UUID"), "{problem}");
     let html = Ask::new("GET", url).send(to).await;
     assert_eq!((html.status, html.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    assert!(html.text().contains("This request needs an Idempotency-Key") && html.text().contains("such as a UUID"));
+    assert!(html.text().contains("This request needs an idempotency key") && html.text().contains("such as a UUID"));
     for kind in ProblemKind::ALL {
         for types in ["/problems/", "/errors/"] {
             let url = format!("{types}{}", kind.name());
