@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
-use idempotency::Idempotency;
+use idempotency::{Idempotency, RequireError, Requirements};
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::process::Process;
@@ -70,6 +70,23 @@ pub struct Service {
     pub router: Router,
     /// The handle whose runs are waited for in the end.
     pub idempotency: Idempotency,
+}
+
+/// What the store lacks of what a service that moves money needs, if it lacks something: its keys must survive the
+/// process. It is in the log, and the service goes on: whoever tries it on `memory:` is told, and not sent away.
+///
+/// # Errors
+///
+/// If the store cannot be asked.
+pub async fn weakness(idempotency: &Idempotency) -> Result<Option<String>, RequireError> {
+    match idempotency.require(Requirements::new().survives_process_crash()).await {
+        Ok(()) => Ok(None),
+        Err(RequireError::TooWeak(weakness)) => {
+            tracing::warn!("{weakness}");
+            Ok(Some(weakness.to_string()))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// Runs a service as its command line says, until Ctrl-C.

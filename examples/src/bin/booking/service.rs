@@ -12,9 +12,7 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
 use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
-use idempotency::{
-    Idempotency, IdempotencyStore, InvalidDuration, LONGEST, PurgeSchedule, Purging, Requirements, SHORTEST,
-};
+use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, LONGEST, PurgeSchedule, Purging, SHORTEST};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{self, Setting};
 use idempotency_examples::correlation::{self, correlate};
@@ -43,10 +41,8 @@ pub(crate) struct Service {
 /// Starts the service, and the schedule of its jobs.
 pub(crate) async fn start(setting: Setting) -> Result<app::Service, Failure> {
     let (idempotency, books, purging) = open(&setting).await?;
-    // A service for real money would end here, with `?`. This one goes on, for whoever tries it on `memory:`.
-    if let Err(weakness) = idempotency.require(Requirements::new().survives_process_crash()).await {
-        tracing::warn!("{weakness}");
-    }
+    // A service for real money would demand it: `idempotency.require(…).await?`.
+    app::weakness(&idempotency).await?;
     let time = |name, unless_given| match setting.option(name) {
         None => Ok(unless_given),
         Some(text) => match humantime::parse_duration(text) {

@@ -16,9 +16,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::names::IDEMPOTENCY_KEY;
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage};
-use idempotency::{Attempt, Idempotency, Key, PurgeSchedule, Purging, RequireError, Requirements};
+use idempotency::{Attempt, Idempotency, Key, PurgeSchedule, Purging};
 use idempotency_examples::Failure;
-use idempotency_examples::app::{Service, Setting};
+use idempotency_examples::app::{self, Service, Setting};
 use idempotency_examples::problem::Problem;
 use idempotency_examples::provider::gateway::{Answered, Gateway, GatewayError};
 use idempotency_examples::provider::ledger::{Instruction, Kind};
@@ -71,16 +71,8 @@ pub(crate) async fn start(setting: Setting) -> Result<Service, Failure> {
     let stock = stock.map_err(|_| "--stock is a whole number, as in `--stock 100`")?;
     let store = idempotency::connect(&setting.store).await?;
     let idempotency = Idempotency::new(store.clone()).with_lease(setting.lease)?.with_max_run(LONGEST_RUN)?;
-    // A shop for real money would stop here, with `?`. This one goes on, for whoever tries it on `memory:`, but
-    // says so in its log and at `/health`.
-    let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
-        Ok(()) => None,
-        Err(RequireError::TooWeak(weakness)) => Some(weakness.to_string()),
-        Err(other) => return Err(other.into()),
-    };
-    if let Some(weakness) = &weakness {
-        tracing::warn!("{weakness}");
-    }
+    // A shop for real money would demand it: `idempotency.require(…).await?`.
+    let weakness = app::weakness(&idempotency).await?;
     let checkout = Arc::new(Checkout {
         idempotency: idempotency.clone(),
         gateway: Gateway::new(setting.provider.ok_or("the checkout needs a payment provider")?),

@@ -14,11 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Missing, Origin, Policy, PolicyPage};
-use idempotency::{
-    Attempt, Idempotency, InvalidDuration, PurgeSchedule, Purging, RequireError, Requirements, TimeOfDay,
-};
+use idempotency::{Attempt, Idempotency, InvalidDuration, PurgeSchedule, Purging, TimeOfDay};
 use idempotency_examples::Failure;
-use idempotency_examples::app::{Service, Setting};
+use idempotency_examples::app::{self, Service, Setting};
 use idempotency_examples::audit::{Audit, Entry};
 use idempotency_examples::correlation::{self, CorrelationId};
 use idempotency_examples::problem::Problem;
@@ -78,15 +76,8 @@ pub(crate) async fn start(setting: Setting) -> Result<Service, Failure> {
         .with_max_run(Duration::from_secs(60))?
         // A payer who waits is told soon that the store does not answer.
         .with_store_limit(Duration::from_secs(2))?;
-    // A gateway for real money would stop here, with `?`. This one goes on, for whoever tries it on `memory:`.
-    let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
-        Ok(()) => None,
-        Err(RequireError::TooWeak(weakness)) => Some(weakness.to_string()),
-        Err(other) => return Err(other.into()),
-    };
-    if let Some(weakness) = &weakness {
-        tracing::warn!("{weakness}");
-    }
+    // A gateway for real money would demand it: `idempotency.require(…).await?`.
+    let weakness = app::weakness(&idempotency).await?;
     let cleaning = PurgeSchedule::at(nightly).start(store, |round| match round.error {
         None => tracing::info!(removed = round.removed, took = ?round.took, "expired keys are removed"),
         Some(error) => tracing::warn!(%error, removed = round.removed, "expired keys are not all removed"),

@@ -17,8 +17,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use idempotency::http::names::IDEMPOTENCY_KEY;
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
-use idempotency::{Attempt, Idempotency, Purging, RequireError, Requirements};
+use idempotency::{Attempt, Idempotency, Purging, Requirements};
 use idempotency_examples::Failure;
+use idempotency_examples::app;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -87,16 +88,8 @@ enum Answer {
 impl Service {
     pub(crate) async fn start(settings: Settings<'_>) -> Result<Arc<Self>, Failure> {
         let (idempotency, orders, purging) = store::open(&settings).await?;
-        // A service for real money would stop here, with `?`. This one goes on, for whoever tries it
-        // on `memory:`, but says so in its log and at `/health`.
-        let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
-            Ok(()) => None,
-            Err(RequireError::TooWeak(weakness)) => Some(weakness.to_string()),
-            Err(other) => return Err(other.into()),
-        };
-        if let Some(weakness) = &weakness {
-            tracing::warn!("{weakness}");
-        }
+        // A service for real money would demand it: `idempotency.require(…).await?`.
+        let weakness = app::weakness(&idempotency).await?;
         // Keys on a server are there when this process is not, however well the server keeps them.
         let keys_outlive_us = weakness.is_none() || idempotency.require(Requirements::new().shared()).await.is_ok();
         Ok(Arc::new(Self {

@@ -18,7 +18,7 @@ use http_body_util::LengthLimitError;
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage};
 use idempotency::postgres::sqlx::postgres::PgPool;
 use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
-use idempotency::{Attempt, Idempotency, RequireError, Requirements, Store};
+use idempotency::{Attempt, Idempotency, Store};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{self, Setting};
 use idempotency_examples::problem::Problem;
@@ -70,15 +70,8 @@ pub(crate) async fn start(setting: Setting) -> Result<app::Service, Failure> {
         .with_lease(setting.lease)?
         .with_retention(settings.ttl)?
         .with_max_run(Duration::from_secs(60))?;
-    // A service for real money would stop here, with `?`.
-    let weakness = match idempotency.require(Requirements::new().survives_process_crash()).await {
-        Ok(()) => None,
-        Err(RequireError::TooWeak(weakness)) => Some(weakness.to_string()),
-        Err(other) => return Err(other.into()),
-    };
-    if let Some(weakness) = &weakness {
-        tracing::warn!("{weakness}");
-    }
+    // A service for real money would demand it: `idempotency.require(…).await?`.
+    let weakness = app::weakness(&idempotency).await?;
     let clean_up = CleanUp::new(idempotency.clone(), store.clone(), settings.clean_up.clone());
     tokio::spawn(clean_up.clone().run(settings.clean_up_on_start));
     let statistics = Statistics::new(store, database, settings.statistics_age);
