@@ -108,6 +108,16 @@ const CURL: SystemTool = SystemTool {
     instead: &[],
 };
 
+const OPENSSL: SystemTool = SystemTool {
+    program: "openssl",
+    apt: "openssl",
+    brew: "openssl",
+    needed_for: "tests sign webhooks with it, as an example's page says",
+    elsewhere: homebrew,
+    services: &[],
+    instead: &[],
+};
+
 /// Needed by `cargo xtask e2e` alone, as is its driver.
 pub(crate) const CHROMIUM: SystemTool = SystemTool {
     program: "chromium",
@@ -132,9 +142,9 @@ pub(crate) const CHROMEDRIVER: SystemTool = SystemTool {
 
 /// What the tests need beside Rust, here and now.
 pub(crate) const NEEDED: &[SystemTool] = if cfg!(target_os = "linux") {
-    &[STRACE, REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM, CURL]
+    &[STRACE, REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM, CURL, OPENSSL]
 } else if cfg!(unix) {
-    &[REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM, CURL]
+    &[REDIS, POSTGRES, PGBOUNCER, PYTHON, NPM, CURL, OPENSSL]
 } else {
     &[]
 };
