@@ -10,8 +10,6 @@ mod service;
 
 use std::time::Duration;
 
-use idempotency_examples::client as http;
-use idempotency_examples::provider::server::Seen;
 use idempotency_testkit::proxy::Proxy;
 use serde_json::Value;
 use thirtyfour::By;
@@ -25,27 +23,11 @@ const STOCK: i64 = 100;
 
 /// The provider waits with the next payment until it is told.
 async fn hold(shop: &Service) {
-    tell(shop, "/next/hold").await;
+    shop.tell_provider("/next/hold").await;
 }
 
 async fn release(shop: &Service) {
-    tell(shop, "/release").await;
-}
-
-async fn tell(shop: &Service, path: &str) {
-    let reply = http::post(shop.provider(), path, &()).send().await.expect("a provider");
-    assert_eq!(reply.status, 204);
-}
-
-/// Waits until the provider holds so many payments.
-async fn holds(shop: &Service, held: usize) {
-    loop {
-        let seen: Seen = http::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
-        if seen.held == held {
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
+    shop.tell_provider("/release").await;
 }
 
 /// Checks how many were sold of a variant, and in how many payments.
@@ -76,7 +58,7 @@ async fn a_double_click_is_one_request() {
         // Faster than any hand: before the page could show that the button is off.
         let more = "const form = document.querySelector('#checkout'); form.requestSubmit(); form.requestSubmit();";
         browser.driver().execute(more, Vec::new()).await?;
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         assert_eq!(browser.keys().await?.len(), 1);
         release(&shop).await;
         browser.paid().await?;
@@ -94,7 +76,7 @@ async fn a_reload_in_mid_payment_asks_about_the_same_payment() {
         browser.choose("variant-123", "3").await?;
         hold(&shop).await;
         browser.pay().await?;
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         let before = browser.unsettled().await?;
         browser.driver().refresh().await?;
         browser.says("Still waiting").await?;
@@ -117,7 +99,7 @@ async fn a_network_that_is_cut_and_comes_back_is_one_payment() {
         browser.open(&format!("http://{}/", network.address())).await?;
         hold(&shop).await;
         browser.pay().await?;
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         network.refuse();
         network.cut();
         browser.says("Still waiting").await?;
@@ -142,12 +124,12 @@ async fn a_service_killed_in_mid_payment_is_one_payment() {
         browser.open(&address).await?;
         hold(&shop).await;
         browser.pay().await?;
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         shop.kill_and_restart().await;
         browser.paid().await?;
         // The first attempt's payment, late.
         release(&shop).await;
-        holds(&shop, 0).await;
+        shop.until_provider(|seen| seen.held == 0).await;
         assert_sold(&shop, "test", 1, 1).await;
         Ok(())
     })
@@ -187,7 +169,7 @@ async fn two_tabs_have_two_keys() {
             browser.open(&page(&shop)).await?;
             hold(&shop).await;
             browser.pay().await?;
-            holds(&shop, held + 1).await;
+            shop.until_provider(|seen| seen.held == held + 1).await;
             keys.extend(browser.keys().await?);
         }
         release(&shop).await;
@@ -219,7 +201,7 @@ async fn a_decline_is_shown_and_what_comes_next_has_another_key() {
         let declined = browser.keys().await?;
         hold(&shop).await;
         browser.pay().await?;
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         let keys = browser.keys().await?;
         assert!(declined.len() == 1 && keys.len() == 2 && keys[1] != keys[0], "{declined:?} {keys:?}");
         release(&shop).await;

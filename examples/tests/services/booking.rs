@@ -10,12 +10,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use idempotency_examples::client::{self, Ask, Reply};
-use idempotency_examples::provider::server::Seen;
 use idempotency_testkit::servers;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{Program, Service};
+use crate::support::{Program, Service, assert_problem};
 
 const PATH: &str = env!("CARGO_BIN_EXE_booking");
 /// Jobs run when they are asked to, and nothing is over by itself.
@@ -95,7 +94,7 @@ impl Booking {
     /// A booking of alice's whose payment's answer was lost; the charge was made.
     async fn paying_still(&self, key: &str, seats: u64) -> String {
         let booking = self.booked(key, seats).await;
-        self.tell_provider("/next/charge-then-drop").await;
+        self.0.tell_provider("/next/charge-then-drop").await;
         assert_problem(&self.pay(key, &booking).await, 502, "outcome-unknown");
         booking
     }
@@ -144,21 +143,6 @@ impl Booking {
     async fn executions(&self) -> Vec<Value> {
         self.look("operator", "/api/jobs").await.as_array().expect("executions").clone()
     }
-
-    async fn tell_provider(&self, what: &str) {
-        let told = client::post(self.0.provider(), what, &json!(null)).send().await.expect("an answer");
-        assert_eq!(told.status, 204);
-    }
-
-    async fn seen_by_provider(&self) -> Seen {
-        client::get(self.0.provider(), "/seen").send().await.expect("an answer").json().expect("JSON")
-    }
-
-    async fn until_held(&self) {
-        while self.seen_by_provider().await.held == 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,12 +180,6 @@ fn original(reply: &Reply) -> Value {
     fields.remove("isRetry");
     fields.remove("originalAttemptId");
     body
-}
-
-#[track_caller]
-fn assert_problem(reply: &Reply, status: u16, kind: &str) {
-    let body: Value = reply.json().expect("JSON");
-    assert_eq!((reply.status.as_u16(), &body["type"]), (status, &json!(format!("/problems/{kind}"))), "{body}");
 }
 
 /// The second answer to a request: the first again, marked.

@@ -9,7 +9,6 @@ mod stock;
 use std::collections::BTreeSet;
 
 use idempotency_examples::client::{self, Ask, Reply};
-use idempotency_examples::provider::server::Seen;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -67,33 +66,6 @@ async fn patiently(shop: &Service, key: &str, cart: &Value) -> Reply {
     }
 }
 
-async fn told(shop: &Service, path: &str) {
-    let reply = client::post(shop.provider(), path, &()).send().await.expect("a provider");
-    assert_eq!(reply.status, 204);
-}
-
-/// Waits until the provider holds so many.
-async fn holds(shop: &Service, held: usize) {
-    loop {
-        let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
-        if seen.held == held {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
-/// Waits until nothing is under way at the provider.
-async fn settled(shop: &Service) {
-    loop {
-        let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
-        if seen.in_flight == 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
 /// The document's manual test.
 #[tokio::test]
 async fn the_documents_two_curl_lines_make_one_order() {
@@ -121,13 +93,13 @@ async fn the_documents_two_curl_lines_make_one_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_runs_others_are_told_when_to_come_back_and_get_its_answer_then() {
     let shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/hold").await;
+    shop.tell_provider("/next/hold").await;
     let first = tokio::spawn(order(&shop, &cart("test", 2)).header("idempotency-key", "k").send());
-    holds(&shop, 1).await;
+    shop.until_provider(|seen| seen.held == 1).await;
     let second = order_with(&shop, "k", &cart("test", 2)).await;
     assert_eq!((second.status.as_u16(), second.header("retry-after")), (409, Some("1")), "{second:?}");
     let body = cart("test", 2);
-    let (third, ()) = tokio::join!(patiently(&shop, "k", &body), told(&shop, "/release"));
+    let (third, ()) = tokio::join!(patiently(&shop, "k", &body), shop.tell_provider("/release"));
     let first = first.await.expect("no panic").expect("an answer");
     assert_eq!((third.status.as_u16(), json_of(&third)), (201, json_of(&first)));
     assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 2));

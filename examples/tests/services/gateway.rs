@@ -9,12 +9,11 @@ mod store_down;
 use std::time::Duration;
 
 use idempotency_examples::audit::{Done, Entry};
-use idempotency_examples::client::{self, Ask, Reply};
-use idempotency_examples::provider::server::Seen;
+use idempotency_examples::client::{Ask, Reply};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Program, Service};
+use crate::support::{Program, Service, assert_problem};
 
 const PATH: &str = env!("CARGO_BIN_EXE_gateway");
 const GATEWAY: Program = Program { path: PATH, options: &[], provider: true };
@@ -60,31 +59,6 @@ fn id(reply: &Reply) -> String {
 
 fn is_replay(reply: &Reply) -> bool {
     reply.header("idempotency-replayed") == Some("true")
-}
-
-#[track_caller]
-fn assert_problem(reply: &Reply, status: u16, kind: &str) {
-    let body: Value = reply.json().unwrap_or_else(|error| panic!("{error}: {reply:?}"));
-    assert_eq!((reply.status.as_u16(), &body["type"]), (status, &json!(format!("/problems/{kind}"))), "{body}");
-    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
-}
-
-async fn tell_provider(gateway: &Service, what: &str) {
-    let reply = client::post(gateway.provider(), what, &json!(null)).send().await.expect("an answer");
-    assert_eq!(reply.status, 204);
-}
-
-async fn until_held(gateway: &Service) {
-    let held = async || {
-        let seen = client::get(gateway.provider(), "/seen").send().await.expect("an answer");
-        seen.json::<Seen>().expect("JSON").held > 0
-    };
-    let until = async {
-        while !held().await {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    in_time(until).await;
 }
 
 fn audit(gateway: &Service) -> Vec<Entry> {

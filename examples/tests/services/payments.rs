@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use idempotency_examples::client;
 use idempotency_examples::provider::ledger::Kind;
-use idempotency_examples::provider::server::Seen;
 use idempotency_testkit::servers;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -89,12 +87,12 @@ async fn each_request_of_the_document_acts_once(store: Option<&str>) {
     let create = json!({ "order_id": order, "amount": 1999, "currency": "EUR" });
 
     // Two at once: the provider holds the first while the second comes.
-    tell_provider(&payments, "/next/hold").await;
+    payments.tell_provider("/next/hold").await;
     let first = tokio::spawn(payments.post("/payments", &create).send());
-    until_held(&payments).await;
+    payments.until_provider(|seen| seen.held > 0).await;
     let second = payments.post("/payments", &create).send().await.expect("an answer");
     assert_eq!((second.status.as_u16(), second.header("retry-after").is_some()), (409, true), "{second:?}");
-    tell_provider(&payments, "/release").await;
+    payments.tell_provider("/release").await;
     let first = first.await.expect("a client").expect("an answer");
     let again = payments.post("/payments", &create).send().await.expect("an answer");
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
@@ -132,9 +130,9 @@ async fn a_charge_under_way_at_a_kill_is_not_made_again(store: Option<&str>) {
     let mut payments = PAYMENTS.start(store).await;
     let order = format!("{}-killed", payments.run());
     let create = json!({ "order_id": order, "amount": 1999, "currency": "EUR" });
-    tell_provider(&payments, "/next/charge-then-hold").await;
+    payments.tell_provider("/next/charge-then-hold").await;
     let cut_off = tokio::spawn(payments.post("/payments", &create).send());
-    until_held(&payments).await;
+    payments.until_provider(|seen| seen.held > 0).await;
     payments.kill_and_restart().await;
     cut_off.await.expect("a client").expect_err("its service was killed");
     let retried = async {
@@ -158,9 +156,9 @@ async fn a_decline_bars_the_attempt_before_it(store: Option<&str>) {
     let mut payments = PAYMENTS.start(store).await;
     let order = format!("{}-declined", payments.run());
     let create = json!({ "order_id": order, "amount": 1_000_001, "currency": "EUR" });
-    tell_provider(&payments, "/next/hold").await;
+    payments.tell_provider("/next/hold").await;
     let cut_off = tokio::spawn(payments.post("/payments", &create).send());
-    until_held(&payments).await;
+    payments.until_provider(|seen| seen.held > 0).await;
     payments.kill_and_restart().await;
     cut_off.await.expect("a client").expect_err("its service was killed");
     let declined = async {
@@ -174,17 +172,8 @@ async fn a_decline_bars_the_attempt_before_it(store: Option<&str>) {
     };
     let declined = timeout(Duration::from_secs(30), declined).await.expect("the lease ends");
     assert_eq!(declined.status, 402, "{declined:?}");
-    tell_provider(&payments, "/release").await;
-    let ended = async {
-        loop {
-            let seen = client::get(payments.provider(), "/seen").send().await.expect("an answer");
-            let seen: Seen = seen.json().expect("JSON");
-            if seen.in_flight == 0 {
-                return seen;
-            }
-        }
-    };
-    let seen = timeout(Duration::from_secs(30), ended).await.expect("it ends");
+    payments.tell_provider("/release").await;
+    let seen = payments.until_provider(|seen| seen.in_flight == 0).await;
     assert_eq!((seen.barred, payments.ledger().len()), (1, 0), "the first attempt was not barred");
 }
 
@@ -197,18 +186,6 @@ async fn a_decline_bars_the_attempt_before_it_on_sled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decline_bars_the_attempt_before_it_on_postgres() {
     a_decline_bars_the_attempt_before_it(Some(&servers::Postgres::shared().expect("a server").url())).await;
-}
-
-async fn tell_provider(payments: &Service, what: &str) {
-    let reply = client::post(payments.provider(), what, &json!(null)).send().await.expect("an answer");
-    assert_eq!(reply.status, 204);
-}
-
-async fn until_held(payments: &Service) {
-    let seen = || client::get(payments.provider(), "/seen").send();
-    while seen().await.expect("an answer").json::<Seen>().expect("JSON").held == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::time::timeout;
 
-use crate::support::{Program, Service};
+use crate::support::{Program, Service, assert_problem};
 
 /// What takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,12 +65,6 @@ async fn send(service: &Service, key: Option<&str>, body: &Value) -> Reply {
 /// An event that makes an order.
 fn created(event: &str, order: &str) -> Value {
     json!({ "id": event, "type": "order.created", "order": { "id": order, "amount": 1999, "currency": "EUR" } })
-}
-
-#[track_caller]
-fn assert_problem(reply: &Reply, status: u16, kind: &str) {
-    let body: Value = reply.json().expect("JSON");
-    assert_eq!((reply.status.as_u16(), &body["type"]), (status, &json!(format!("/problems/{kind}"))), "{body}");
 }
 
 fn said(reply: &Reply) -> Option<&str> {

@@ -25,7 +25,7 @@ on_both!(
 
 /// A booking that is being paid is over, and the provider does not answer the job that asks about it: it runs.
 async fn until_the_job_is_held(booking: &Booking) -> tokio::task::JoinHandle<()> {
-    booking.tell_provider("/next/hold-look").await;
+    booking.0.tell_provider("/next/hold-look").await;
     let at = booking.at();
     let asks = tokio::spawn(async move {
         loop {
@@ -37,7 +37,7 @@ async fn until_the_job_is_held(booking: &Booking) -> tokio::task::JoinHandle<()>
             sleep(Duration::from_millis(10)).await;
         }
     });
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     asks
 }
 
@@ -52,7 +52,7 @@ async fn of_two_at_once_the_second_is_skipped(store: Option<&str>) {
     assert_eq!(booking.run_job("expire-locks").await["skipped"], false, "the other job is another");
     // Whoever asked for it hangs up; it goes on.
     first.abort();
-    booking.tell_provider("/release").await;
+    booking.0.tell_provider("/release").await;
     let done = loop {
         let runs = booking.executions().await;
         let run = runs.iter().find(|run| run["executionId"] == running["executionId"]).expect("the run").clone();
@@ -83,7 +83,7 @@ async fn one_whose_process_dies_in_the_midst_is_taken_over(store: Option<&str>) 
     };
     booking.0.kill_and_restart().await;
     first.await.expect("no panic");
-    booking.tell_provider("/release").await;
+    booking.0.tell_provider("/release").await;
     let at = other.as_ref().map_or(booking.at(), |other| other.address);
     let ran = loop {
         let ran = run_job(at, "expire-bookings").await;
@@ -142,18 +142,18 @@ async fn one_that_was_paused_does_nothing_beside_the_next() {
     booking.0.signal("STOP");
     paused.abort();
     // Its answer is on its way; and the next run is held where this one was, with all that comes after to do.
-    booking.tell_provider("/release").await;
-    booking.tell_provider("/next/hold-look").await;
+    booking.0.tell_provider("/release").await;
+    booking.0.tell_provider("/next/hold-look").await;
     let at = other.address;
     let next = tokio::spawn(async move { while run_job(at, "expire-bookings").await["skipped"] == true {} });
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     booking.0.signal("CONT");
     // Once it answers this, it has gone on.
     assert_eq!(booking.run_job("expire-bookings").await["message"], ANOTHER);
     assert!(booking.audited("PAYMENT_SUCCEEDED").await.is_empty(), "the one that was paused still acts");
     let running: Vec<_> = booking.executions().await.into_iter().filter(|run| run["status"] == "running").collect();
     assert_eq!(running.len(), 1, "{running:?}");
-    booking.tell_provider("/release").await;
+    booking.0.tell_provider("/release").await;
     next.await.expect("no panic");
     let runs = booking.executions().await;
     let processed: u64 = runs.iter().map(|run| run["results"]["processed"].as_u64().expect("a count")).sum();

@@ -86,7 +86,7 @@ async fn a_decline_is_replayed_and_a_new_key_pays(store: Option<&str>) {
 async fn a_failure_without_effect_frees_the_key_and_the_booking(store: Option<&str>) {
     let booking = Booking::start(BOOKING, store, 100).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/fail").await;
+    booking.0.tell_provider("/next/fail").await;
     assert_problem(&booking.pay("p", &id).await, 503, "provider-unavailable");
     assert_eq!(booking.state(&id).await, "PAYMENT_PENDING");
     let paid: Value = booking.pay("p", &id).await.json().expect("JSON");
@@ -117,12 +117,12 @@ async fn a_provider_that_does_not_deduplicate_charges_once_too(store: Option<&st
 async fn crash_in_mid_payment(program: Program, store: Option<&str>) {
     let mut booking = Booking::start(program, store, 100).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/charge-then-hold").await;
+    booking.0.tell_provider("/next/charge-then-hold").await;
     let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     booking.0.kill_and_restart().await;
     asked.await.expect("no panic").expect_err("it is dead");
-    booking.tell_provider("/release").await;
+    booking.0.tell_provider("/release").await;
     let paid = loop {
         let reply = booking.pay("p", &id).await;
         // Until the lease of the one that died is over.
@@ -145,17 +145,17 @@ async fn crash_in_mid_payment(program: Program, store: Option<&str>) {
 async fn a_payment_that_was_abandoned_uncharged_is_barred(store: Option<&str>) {
     let mut booking = Booking::start(SHORT, store, 10).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/hold").await;
+    booking.0.tell_provider("/next/hold").await;
     let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     booking.0.kill_and_restart().await;
     asked.await.expect("no panic").expect_err("it is dead");
     booking.run_until("expire-bookings", 1).await;
     assert_eq!((booking.seats().await, booking.state(&id).await), ((10, 0, 0), json!("BOOKING_EXPIRED")));
     // It arrives after all, and does nothing.
-    booking.tell_provider("/release").await;
-    while booking.seen_by_provider().await.in_flight > 0 {}
-    assert_eq!((booking.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
+    booking.0.tell_provider("/release").await;
+    booking.0.until_provider(|seen| seen.in_flight == 0).await;
+    assert_eq!((booking.0.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
     assert_problem(&booking.pay("p2", &id).await, 409, "booking-expired");
     assert_eq!(booking.0.ledger().len(), 0);
 }
@@ -164,11 +164,11 @@ async fn a_payment_that_was_abandoned_uncharged_is_barred(store: Option<&str>) {
 async fn a_payment_too_slow_for_its_booking_is_barred(store: Option<&str>) {
     let booking = Booking::start(SHORT, store, 10).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/hold").await;
+    booking.0.tell_provider("/next/hold").await;
     let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     booking.run_until("expire-bookings", 1).await;
-    booking.tell_provider("/release").await;
+    booking.0.tell_provider("/release").await;
     assert_problem(&asked.await.expect("no panic").expect("an answer"), 409, "overtaken");
     assert_problem(&booking.pay("p", &id).await, 409, "booking-expired");
     assert_eq!((booking.seats().await, booking.0.ledger().len()), ((10, 0, 0), 0));
@@ -178,12 +178,12 @@ async fn a_payment_too_slow_for_its_booking_is_barred(store: Option<&str>) {
 async fn a_charge_that_the_job_found_first_is_no_retry(store: Option<&str>) {
     let booking = Booking::start(SHORT, store, 10).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/charge-then-hold").await;
+    booking.0.tell_provider("/next/charge-then-hold").await;
     let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     booking.run_until("expire-bookings", 1).await;
     assert_eq!((booking.state(&id).await, booking.seats().await), (json!("CONFIRMED"), (5, 0, 5)));
-    booking.tell_provider("/release").await;
+    booking.0.tell_provider("/release").await;
     let paid: Value = asked.await.expect("no panic").expect("an answer").json().expect("JSON");
     assert_eq!((&paid["status"], &paid["isRetry"]), (&json!("succeeded"), &json!(false)), "{paid}");
     let (made, retries) = (booking.audited("PAYMENT_SUCCEEDED").await, booking.audited("PAYMENT_RETRY").await);
@@ -194,9 +194,9 @@ async fn a_charge_that_the_job_found_first_is_no_retry(store: Option<&str>) {
 async fn a_booking_is_given_back_though_a_retry_has_barred_its_payment(store: Option<&str>) {
     let mut booking = Booking::start(SHORT, store, 10).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/hold").await;
+    booking.0.tell_provider("/next/hold").await;
     let asked = tokio::spawn(booking.paying("alice", "p", &id, 500, "success").send());
-    booking.until_held().await;
+    booking.0.until_provider(|seen| seen.held > 0).await;
     booking.0.kill_and_restart().await;
     asked.await.expect("no panic").expect_err("it is dead");
     let over = booking.look("alice", &format!("/api/bookings/{id}")).await["expiresAt"].as_u64().expect("a time");
@@ -217,16 +217,16 @@ async fn a_booking_is_given_back_though_a_retry_has_barred_its_payment(store: Op
     let results = &ran["execution"]["results"];
     assert_eq!((&results["processed"], &results["errors"]), (&json!(1), &json!(0)), "{ran}");
     assert_eq!((booking.seats().await, booking.state(&id).await), ((10, 0, 0), json!("BOOKING_EXPIRED")));
-    booking.tell_provider("/release").await;
-    while booking.seen_by_provider().await.in_flight > 0 {}
-    assert_eq!((booking.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
+    booking.0.tell_provider("/release").await;
+    booking.0.until_provider(|seen| seen.in_flight == 0).await;
+    assert_eq!((booking.0.seen_by_provider().await.barred, booking.0.ledger().len()), (1, 0));
 }
 
 /// Barred, it has done nothing, and never will.
 async fn a_barred_payment_leaves_its_booking_to_others(store: Option<&str>) {
     let booking = Booking::start(BOOKING, store, 10).await;
     let id = booking.booked("k", 5).await;
-    booking.tell_provider("/next/fail").await;
+    booking.0.tell_provider("/next/fail").await;
     assert_problem(&booking.pay("p1", &id).await, 503, "provider-unavailable");
     let attempt = booking.audited("PAYMENT_STARTED").await[0]["metadata"]["attemptId"].clone();
     let (key, _) = attempt.as_str().and_then(|id| id.rsplit_once('-')).expect("key and fence");

@@ -4,7 +4,7 @@ use idempotency_examples::client;
 use idempotency_examples::provider::server::Seen;
 use serde_json::json;
 
-use super::{CHECKOUT, STOCK, cart, holds, json_of, left, order, order_with, patiently, settled, told};
+use super::{CHECKOUT, STOCK, cart, json_of, left, order, order_with, patiently};
 use crate::support::Program;
 
 const NO_DEDUP: Program = Program { options: &["--no-dedup"], ..CHECKOUT };
@@ -14,9 +14,9 @@ const NO_DEDUP: Program = Program { options: &["--no-dedup"], ..CHECKOUT };
 async fn what_was_reserved_before_a_kill_is_not_reserved_again() {
     for program in [CHECKOUT, NO_DEDUP] {
         let mut shop = program.start(None).await;
-        told(&shop, "/next/hold").await;
+        shop.tell_provider("/next/hold").await;
         let lost = tokio::spawn(order(&shop, &cart("test", 3)).header("idempotency-key", "k").send());
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         assert_eq!(left(&shop, "test").await, STOCK - 3);
         shop.kill_and_restart().await;
         assert!(lost.await.expect("no panic").is_err());
@@ -24,9 +24,9 @@ async fn what_was_reserved_before_a_kill_is_not_reserved_again() {
         let reply = patiently(&shop, "k", &cart("test", 3)).await;
         assert_eq!((reply.status.as_u16(), reply.header("idempotency-prior")), (201, Some("unknown")), "{reply:?}");
         // The first attempt's charge, late: it is deduplicated, or barred.
-        told(&shop, "/release").await;
-        holds(&shop, 0).await;
-        settled(&shop).await;
+        shop.tell_provider("/release").await;
+        shop.until_provider(|seen| seen.held == 0).await;
+        shop.until_provider(|seen| seen.in_flight == 0).await;
         assert_eq!((shop.ledger().len(), left(&shop, "test").await), (1, STOCK - 3), "{program:?}");
     }
 }
@@ -35,9 +35,9 @@ async fn what_was_reserved_before_a_kill_is_not_reserved_again() {
 async fn what_was_charged_before_a_kill_is_not_charged_again() {
     for program in [CHECKOUT, NO_DEDUP] {
         let mut shop = program.start(None).await;
-        told(&shop, "/next/charge-then-hold").await;
+        shop.tell_provider("/next/charge-then-hold").await;
         let lost = tokio::spawn(order(&shop, &cart("test", 1)).header("idempotency-key", "k").send());
-        holds(&shop, 1).await;
+        shop.until_provider(|seen| seen.held == 1).await;
         shop.kill_and_restart().await;
         assert!(lost.await.expect("no panic").is_err());
         let reply = patiently(&shop, "k", &cart("test", 1)).await;
@@ -45,7 +45,7 @@ async fn what_was_charged_before_a_kill_is_not_charged_again() {
         let ledger = shop.ledger();
         assert_eq!((ledger.len(), left(&shop, "test").await), (1, STOCK - 1), "{program:?}");
         assert_eq!(json_of(&reply)["transactionId"], json!(ledger[0].id));
-        told(&shop, "/release").await;
+        shop.tell_provider("/release").await;
     }
 }
 
@@ -55,15 +55,15 @@ async fn what_was_charged_before_a_kill_is_not_charged_again() {
 async fn a_decline_after_an_unknown_attempt_bars_it_before_its_stock_is_given_back() {
     let mut shop = CHECKOUT.start(None).await;
     let pen = json!({ "variantId": "gold-pen", "quantity": 1, "amount": 1_200_000 });
-    told(&shop, "/next/hold").await;
+    shop.tell_provider("/next/hold").await;
     let lost = tokio::spawn(order(&shop, &pen).header("idempotency-key", "k").send());
-    holds(&shop, 1).await;
+    shop.until_provider(|seen| seen.held == 1).await;
     shop.kill_and_restart().await;
     assert!(lost.await.expect("no panic").is_err());
     let reply = patiently(&shop, "k", &pen).await;
     assert_eq!((reply.status.as_u16(), left(&shop, "gold-pen").await), (402, STOCK), "{reply:?}");
-    told(&shop, "/release").await;
-    settled(&shop).await;
+    shop.tell_provider("/release").await;
+    shop.until_provider(|seen| seen.in_flight == 0).await;
     let seen: Seen = client::get(shop.provider(), "/seen").send().await.expect("an answer").json().expect("JSON");
     assert_eq!((seen.barred, shop.ledger().len()), (1, 0), "the first attempt was not barred");
 }
@@ -72,10 +72,10 @@ async fn a_decline_after_an_unknown_attempt_bars_it_before_its_stock_is_given_ba
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_without_effect_after_an_unknown_attempt_keeps_its_stock() {
     let mut shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/hold").await;
+    shop.tell_provider("/next/hold").await;
     let lost = tokio::spawn(order(&shop, &cart("test", 4)).header("idempotency-key", "k").send());
-    holds(&shop, 1).await;
-    told(&shop, "/next/fail").await;
+    shop.until_provider(|seen| seen.held == 1).await;
+    shop.tell_provider("/next/fail").await;
     shop.kill_and_restart().await;
     assert!(lost.await.expect("no panic").is_err());
     let failed = loop {
@@ -86,8 +86,8 @@ async fn a_failure_without_effect_after_an_unknown_attempt_keeps_its_stock() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     };
     assert_eq!((failed.status.as_u16(), left(&shop, "test").await), (503, STOCK - 4), "{failed:?}");
-    told(&shop, "/release").await;
-    settled(&shop).await;
+    shop.tell_provider("/release").await;
+    shop.until_provider(|seen| seen.in_flight == 0).await;
     let reply = patiently(&shop, "k", &cart("test", 4)).await;
     assert_eq!((reply.status.as_u16(), shop.ledger().len(), left(&shop, "test").await), (201, 1, STOCK - 4));
 }

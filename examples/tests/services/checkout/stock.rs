@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{CHECKOUT, STOCK, cart, json_of, left, order, order_with, told};
+use super::{CHECKOUT, STOCK, cart, json_of, left, order, order_with};
 use crate::support::Program;
 
 #[tokio::test]
 async fn a_lost_answer_of_the_provider_is_asked_for_again() {
     let shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/charge-then-drop").await;
+    shop.tell_provider("/next/charge-then-drop").await;
     let lost = order_with(&shop, "k", &cart("test", 1)).await;
     assert_eq!((lost.status.as_u16(), left(&shop, "test").await), (502, STOCK - 1), "{lost:?}");
     assert_eq!(order_with(&shop, "k", &cart("test", 1)).await.status, 201);
@@ -31,7 +31,7 @@ async fn a_decline_gives_its_stock_back_once_and_is_the_answer_from_then_on() {
 #[tokio::test]
 async fn a_provider_that_did_nothing_frees_key_and_stock() {
     let shop = CHECKOUT.start(None).await;
-    told(&shop, "/next/fail").await;
+    shop.tell_provider("/next/fail").await;
     let failed = order_with(&shop, "k", &cart("test", 1)).await;
     assert_eq!((failed.status.as_u16(), failed.header("retry-after")), (503, Some("1")), "{failed:?}");
     assert_eq!(left(&shop, "test").await, STOCK);

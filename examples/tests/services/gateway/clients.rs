@@ -6,7 +6,7 @@ use idempotency_testkit::proxy::{Direction, Proxy};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{API_KEY, GATEWAY, tell_provider};
+use super::{API_KEY, GATEWAY};
 
 /// Runs a snippet through a network that loses its first answer; then the provider charges, and loses its own.
 async fn a_snippet_pays_once(program: &str, install: &str, snippet: &str) {
@@ -24,7 +24,7 @@ async fn a_snippet_pays_once(program: &str, install: &str, snippet: &str) {
     };
 
     proxy.cut_after(Direction::ToClient, 0);
-    tell_provider(&gateway, "/next/charge-then-drop").await;
+    gateway.tell_provider("/next/charge-then-drop").await;
     let (ended_well, paid, said) = run("1000").await;
     assert!(ended_well, "{said}");
     let [charge] = &gateway.ledger()[..] else { panic!("{:?}", gateway.ledger()) };

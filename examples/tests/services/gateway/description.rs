@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{API_KEY, GATEWAY, PAYMENTS, asks, in_time, pay, pay_in_the_end, payment, tell_provider, until_held};
+use super::{API_KEY, GATEWAY, PAYMENTS, asks, in_time, pay, pay_in_the_end, payment};
 use crate::support::Service;
 
 /// Described, and not provoked here: it would take a body that comes for half a minute, an attempt that is overtaken,
@@ -213,15 +213,15 @@ async fn the_description_is_what_is_answered() {
     replies.push(until_answered(|| asks(&gateway, API_KEY, &longer).send()).await);
     replies.push(pay_as_text(&gateway).await);
     for fault in ["fail", "charge-then-drop"] {
-        tell_provider(&gateway, &format!("/next/{fault}")).await;
+        gateway.tell_provider(&format!("/next/{fault}")).await;
         replies.push(pay(&gateway, fault, 10).await);
         replies.push(pay_in_the_end(&gateway, fault, 10).await);
     }
-    tell_provider(&gateway, "/next/hold").await;
+    gateway.tell_provider("/next/hold").await;
     let held = tokio::spawn(asks(&gateway, API_KEY, &payment(10)).header("idempotency-key", "held").send());
-    until_held(&gateway).await;
+    gateway.until_provider(|seen| seen.held > 0).await;
     replies.push(pay(&gateway, "held", 10).await);
-    tell_provider(&gateway, "/release").await;
+    gateway.tell_provider("/release").await;
     replies.push(held.await.expect("a task").expect("an answer"));
     for path in ["/health", "/ready"] {
         description.check("get", path, &gateway.get(path).send().await.expect("an answer"));

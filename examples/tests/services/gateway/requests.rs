@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{
     API_KEY, GATEWAY, OTHER_API_KEY, PATH, PAYMENTS, asks, assert_problem, audit, done, ended, id, in_time, is_replay,
-    pay, pay_in_the_end, payment, tell_provider, until_held,
+    pay, pay_in_the_end, payment,
 };
 use crate::support::Program;
 
@@ -62,14 +62,14 @@ async fn without_a_key_each_request_pays_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_without_a_key_outlives_its_client() {
     let gateway = GATEWAY.start(None).await;
-    tell_provider(&gateway, "/next/charge-then-hold").await;
+    gateway.tell_provider("/next/charge-then-hold").await;
     let asked = tokio::spawn(asks(&gateway, API_KEY, &payment(5)).send());
-    until_held(&gateway).await;
+    gateway.until_provider(|seen| seen.held > 0).await;
     asked.abort();
     assert!(asked.await.is_err_and(|error| error.is_cancelled()));
     // Its connection is closed, as the gateway sees before it answers another.
     assert_eq!(pay(&gateway, "other", 6).await.status, 201);
-    tell_provider(&gateway, "/release").await;
+    gateway.tell_provider("/release").await;
     let noted = async {
         while ended(&gateway).len() < 2 {
             sleep(Duration::from_millis(5)).await;
@@ -160,10 +160,10 @@ async fn a_bad_payment_is_refused_and_its_key_stays_free() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_duplicates_at_once_one_pays() {
     let gateway = GATEWAY.start(None).await;
-    tell_provider(&gateway, "/next/hold").await;
+    gateway.tell_provider("/next/hold").await;
     let asked = asks(&gateway, API_KEY, &payment(10)).header("idempotency-key", "k");
     let first = tokio::spawn(asked.send());
-    until_held(&gateway).await;
+    gateway.until_provider(|seen| seen.held > 0).await;
     let replies: Vec<_> = (0..8)
         .map(|_| tokio::spawn(asks(&gateway, API_KEY, &payment(10)).header("idempotency-key", "k").send()))
         .collect();
@@ -172,7 +172,7 @@ async fn of_duplicates_at_once_one_pays() {
         assert_problem(&reply, 409, "in-progress");
         assert!(reply.header("retry-after").is_some());
     }
-    tell_provider(&gateway, "/release").await;
+    gateway.tell_provider("/release").await;
     let first = first.await.expect("a task").expect("an answer");
     let again = pay_in_the_end(&gateway, "k", 10).await;
     assert!(is_replay(&again));
@@ -183,16 +183,16 @@ async fn of_duplicates_at_once_one_pays() {
 /// Killed after the provider has charged, and before anybody heard of it.
 async fn killed_in_mid_charge_it_pays_once(options: &'static [&'static str]) {
     let mut gateway = Program { path: PATH, options, provider: true }.start(None).await;
-    tell_provider(&gateway, "/next/charge-then-hold").await;
+    gateway.tell_provider("/next/charge-then-hold").await;
     let first = tokio::spawn(asks(&gateway, API_KEY, &payment(10)).header("idempotency-key", "k").send());
-    until_held(&gateway).await;
+    gateway.until_provider(|seen| seen.held > 0).await;
     gateway.kill_and_restart().await;
     assert!(first.await.expect("a task").is_err(), "killed, it cannot have answered");
     // Though nobody should ask again, the log says what to look for in the provider's books.
     let (begun, made) = (audit(&gateway), gateway.ledger());
     assert_eq!((begun.len(), begun[0].done, begun[0].attempt), (1, Done::Begun, Some(1)), "{begun:?}");
     assert_eq!(begun[0].key.as_ref(), Some(&made[0].instruction.key));
-    tell_provider(&gateway, "/release").await;
+    gateway.tell_provider("/release").await;
     let again = pay_in_the_end(&gateway, "k", 10).await;
     assert_eq!(again.header("idempotency-prior"), Some("unknown"));
     let [charge] = &gateway.ledger()[..] else { panic!("{:?}", gateway.ledger()) };
@@ -217,13 +217,13 @@ async fn killed_in_mid_charge_it_pays_once_with_a_provider_that_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decline_bars_the_attempt_before_it() {
     let mut gateway = GATEWAY.start(None).await;
-    tell_provider(&gateway, "/next/hold").await;
+    gateway.tell_provider("/next/hold").await;
     let first = tokio::spawn(asks(&gateway, API_KEY, &payment(1_000_001)).header("idempotency-key", "k").send());
-    until_held(&gateway).await;
+    gateway.until_provider(|seen| seen.held > 0).await;
     gateway.kill_and_restart().await;
     assert!(first.await.expect("a task").is_err(), "killed, it cannot have answered");
     assert_eq!(pay_in_the_end(&gateway, "k", 1_000_001).await.status, 402);
-    tell_provider(&gateway, "/release").await;
+    gateway.tell_provider("/release").await;
     let ended = async {
         loop {
             let seen = client::get(gateway.provider(), "/seen").send().await.expect("an answer");

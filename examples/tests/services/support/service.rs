@@ -3,14 +3,17 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use idempotency_examples::client::{self, Ask, Reply};
 use idempotency_examples::journal;
 use idempotency_examples::process::Process;
 use idempotency_examples::provider::ledger::Entry;
+use idempotency_examples::provider::server::Seen;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 /// What is started, and how.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +140,31 @@ impl Service {
 
     pub(crate) fn provider(&self) -> SocketAddr {
         self.provider.as_ref().expect("it has a provider").address
+    }
+
+    /// Tells its provider how the next payment is to go wrong, or to let go of what it holds.
+    pub(crate) async fn tell_provider(&self, what: &str) {
+        let reply = client::post(self.provider(), what, &()).send().await.expect("an answer");
+        assert_eq!(reply.status, 204, "{what}");
+    }
+
+    /// What its provider has under way.
+    pub(crate) async fn seen_by_provider(&self) -> Seen {
+        client::get(self.provider(), "/seen").send().await.expect("an answer").json().expect("JSON")
+    }
+
+    /// Waits until its provider has that under way: what never comes fails its test.
+    pub(crate) async fn until_provider(&self, has: impl Fn(&Seen) -> bool + Send + Sync) -> Seen {
+        let until = async {
+            loop {
+                let seen = self.seen_by_provider().await;
+                if has(&seen) {
+                    return seen;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), until).await.expect("its provider has it within half a minute")
     }
 
     /// What it and its provider have logged.
