@@ -41,14 +41,15 @@ impl Unencodable {
 pub(crate) fn encode<T: Replay>(codec: &AnyCodec, key: &Key, value: &T, limit: usize) -> Result<Bytes, Unencodable> {
     let name = type_name::<T>();
     let sealed = unpanicked(CodecError::encode, || {
-        let mut out = Vec::with_capacity(128);
+        let mut out = Vec::with_capacity(512);
         out.extend_from_slice(&MAGIC_AND_VERSION);
         push_short(&mut out, codec.id());
         push_short(&mut out, name);
         codec.encode(key, value, &mut out)?;
         let checksum = crc32fast::hash(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
-        Ok(Bytes::from(out))
+        // What is kept takes no more room than it needs, as there may be millions.
+        Ok(Bytes::copy_from_slice(&out))
     });
     let sealed = sealed.map_err(|error| Unencodable::Codec(error.naming(name, name)))?;
     if sealed.len() > limit {

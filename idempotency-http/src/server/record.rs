@@ -1,28 +1,25 @@
 //! A response as it is kept with its key.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body;
 use serde::de::Error as _;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::headers::ReplayedHeaders;
 use super::response_body::ReplyBody;
 
-/// A response as it is kept.
+/// A response as it is kept: its bytes in one piece, from which it is read without a copy.
 ///
-/// In formats for people it is [`Readable`]; in others its bytes in one piece, from which it is read without
-/// a copy: version, status, headers and trailers (how many, then each name and value after its length), body.
-/// Both forms are what a later release must still read: a change is a new variant, and a new version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Recorded {
-    status: StatusCode,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: Bytes,
-    trailers: Vec<(HeaderName, HeaderValue)>,
-}
+/// Version, status, headers and trailers (how many, then each name and value after its length), body. In
+/// formats for people it is [`Readable`]. Both forms are what a later release must still read: a change is a
+/// new variant, and a new version.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Recorded(Bytes);
 
 /// The version of the bytes.
 const VERSION: u8 = 1;
@@ -35,87 +32,137 @@ impl Recorded {
         body: &Bytes,
         trailers: Option<&HeaderMap>,
     ) -> Self {
-        let pair = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
         // Over HTTP/1.1, trailers come only where the head names them.
         let is_kept = |name: &HeaderName| {
             kept.keeps(name, &head.headers, sized) && (name != header::TRAILER || trailers.is_some())
         };
+        let headers = head.headers.iter().filter(|(name, _)| is_kept(name));
         let trailers = trailers.into_iter().flatten();
-        Self {
-            status: head.status,
-            headers: head.headers.iter().filter(|(name, _)| is_kept(name)).map(pair).collect(),
-            body: body.clone(),
-            trailers: trailers.filter(|(name, _)| kept.keeps(name, &head.headers, false)).map(pair).collect(),
-        }
+        let trailers = trailers.filter(|(name, _)| kept.keeps(name, &head.headers, false));
+        Self::written(head.status, headers, trailers, body)
+    }
+
+    fn written<'a>(
+        status: StatusCode,
+        headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        trailers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        body: &[u8],
+    ) -> Self {
+        /// Room for a few short headers.
+        const HEAD: usize = 128;
+        let mut out = BytesMut::with_capacity(HEAD + body.len());
+        out.put_u8(VERSION);
+        out.put_u16(status.as_u16());
+        put_list(&mut out, headers);
+        put_list(&mut out, trailers);
+        out.put_slice(body);
+        Self(out.freeze())
     }
 
     /// The response again.
-    pub(super) fn into_response(self) -> (Response<Bytes>, Option<HeaderMap>) {
-        let Self { status, headers, body, trailers } = self;
-        let mut response = Response::new(body);
+    pub(super) fn to_response(&self) -> Option<(Response<Bytes>, Option<HeaderMap>)> {
+        let Parts { status, headers, trailers, body } = Parts::of(&self.0)?;
+        let mut response = Response::new(self.0.slice_ref(body));
         *response.status_mut() = status;
-        *response.headers_mut() = map_of(headers);
-        (response, (!trailers.is_empty()).then(|| map_of(trailers)))
+        *response.headers_mut() = self.map_of(headers)?;
+        Some((response, if trailers.count == 0 { None } else { Some(self.map_of(trailers)?) }))
     }
 
-    fn to_bytes(&self) -> BytesMut {
-        let lists = [&self.headers, &self.trailers];
-        let length = |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len() + 8;
-        let all: usize = lists.iter().flat_map(|list| list.iter()).map(length).sum();
-        let mut out = BytesMut::with_capacity(all + self.body.len() + 11);
-        out.put_u8(VERSION);
-        out.put_u16(self.status.as_u16());
-        for list in lists {
-            out.put_u32(list.len() as u32);
-            for (name, value) in list {
-                for part in [name.as_str().as_bytes(), value.as_bytes()] {
-                    out.put_u32(part.len() as u32);
-                    out.put_slice(part);
-                }
-            }
+    fn map_of(&self, pairs: Pairs<'_>) -> Option<HeaderMap> {
+        // Room for those that the layer adds. Of one name there may be more lines than a map has room for names.
+        let mut map = HeaderMap::try_with_capacity(pairs.count + 3).unwrap_or_default();
+        for pair in pairs {
+            let (name, value) = self.header_of(pair)?;
+            map.append(name, value);
         }
-        out.put_slice(&self.body);
-        out
+        Some(map)
+    }
+
+    fn header_of(&self, (name, value): (&[u8], &[u8])) -> Option<(HeaderName, HeaderValue)> {
+        let value = HeaderValue::from_maybe_shared(self.0.slice_ref(value)).ok()?;
+        Some((HeaderName::from_bytes(name).ok()?, value))
     }
 
     /// `None` where the bytes are no response.
-    fn of_bytes(mut bytes: Bytes) -> Option<Self> {
-        if bytes.try_get_u8().ok()? != VERSION {
-            return None;
+    fn of_bytes(bytes: Bytes) -> Option<Self> {
+        let recorded = Self(bytes);
+        let Parts { headers, trailers, .. } = Parts::of(&recorded.0)?;
+        headers.chain(trailers).all(|pair| recorded.header_of(pair).is_some()).then_some(())?;
+        Some(recorded)
+    }
+}
+
+fn put_list<'a>(out: &mut BytesMut, list: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
+    let at = out.len();
+    out.put_u32(0);
+    let mut count = 0_u32;
+    for (name, value) in list {
+        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+            out.put_u32(part.len() as u32);
+            out.put_slice(part);
         }
-        let status = StatusCode::from_u16(bytes.try_get_u16().ok()?).ok()?;
-        let (headers, trailers) = (take_list(&mut bytes)?, take_list(&mut bytes)?);
-        Some(Self { status, headers, body: bytes, trailers })
+        count += 1;
+    }
+    out[at..at + 4].copy_from_slice(&count.to_be_bytes());
+}
+
+/// What a response's bytes say.
+struct Parts<'a> {
+    status: StatusCode,
+    headers: Pairs<'a>,
+    trailers: Pairs<'a>,
+    body: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// `None` where they are none.
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (&[VERSION], rest) = bytes.split_first_chunk()? else { return None };
+        let (status, rest) = rest.split_first_chunk()?;
+        let status = StatusCode::from_u16(u16::from_be_bytes(*status)).ok()?;
+        let (headers, rest) = Pairs::split_from(rest)?;
+        let (trailers, body) = Pairs::split_from(rest)?;
+        Some(Self { status, headers, trailers, body })
     }
 }
 
-fn take_list(bytes: &mut Bytes) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let count = bytes.try_get_u32().ok()? as usize;
-    // Each takes eight bytes at the least: what is damaged cannot ask for more room than it has itself.
-    let mut list = Vec::with_capacity(count.min(bytes.len() / 8));
-    for _ in 0..count {
-        let name = HeaderName::from_bytes(&take_part(bytes)?).ok()?;
-        list.push((name, HeaderValue::from_maybe_shared(take_part(bytes)?).ok()?));
-    }
-    Some(list)
+/// Names and values.
+struct Pairs<'a> {
+    count: usize,
+    rest: &'a [u8],
 }
 
-fn take_part(bytes: &mut Bytes) -> Option<Bytes> {
-    let length = bytes.try_get_u32().ok()? as usize;
-    (length <= bytes.len()).then(|| bytes.split_to(length))
+impl<'a> Pairs<'a> {
+    fn split_from(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (count, all) = bytes.split_first_chunk()?;
+        let count = u32::from_be_bytes(*count) as usize;
+        let mut rest = all;
+        for _ in 0..count {
+            rest = split_part(split_part(rest)?.1)?.1;
+        }
+        Some((Self { count, rest: all }, rest))
+    }
 }
 
-fn map_of(pairs: Vec<(HeaderName, HeaderValue)>) -> HeaderMap {
-    // Room for those that the layer adds. Of one name there may be more lines than a map has room for names.
-    let mut map = HeaderMap::try_with_capacity(pairs.len() + 3).unwrap_or_default();
-    for (name, value) in pairs {
-        map.append(name, value);
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.count = self.count.checked_sub(1)?;
+        let (name, rest) = split_part(self.rest)?;
+        let (value, rest) = split_part(rest)?;
+        self.rest = rest;
+        Some((name, value))
     }
-    map
+}
+
+fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
 }
 
 /// A response as people read it.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Readable<'a> {
     /// The first form.
     V1 {
@@ -127,7 +174,7 @@ enum Readable<'a> {
 }
 
 /// Bytes that people can read where they are text.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Octets<'a> {
     Text(Cow<'a, str>),
@@ -150,24 +197,23 @@ impl<'a> Octets<'a> {
     }
 }
 
-impl<'a> From<&'a Recorded> for Readable<'a> {
-    fn from(recorded: &'a Recorded) -> Self {
-        let list = |list: &'a [(HeaderName, HeaderValue)]| {
-            let pair = |(name, value): &'a (HeaderName, HeaderValue)| {
-                (Cow::Borrowed(name.as_str()), Octets::of(value.as_bytes()))
+impl<'a> Readable<'a> {
+    fn of(recorded: &'a Recorded) -> Option<Self> {
+        let list = |list: Pairs<'a>| {
+            let pair = |(name, value): (&'a [u8], &'a [u8])| {
+                Some((Cow::Borrowed(std::str::from_utf8(name).ok()?), Octets::of(value)))
             };
-            list.iter().map(pair).collect()
+            list.map(pair).collect::<Option<Vec<_>>>()
         };
-        Self::V1 {
-            status: recorded.status.as_u16(),
-            headers: list(&recorded.headers),
-            body: Octets::of(&recorded.body),
-            trailers: list(&recorded.trailers),
-        }
+        let Parts { status, headers, trailers, body } = Parts::of(&recorded.0)?;
+        Some(Self::V1 {
+            status: status.as_u16(),
+            headers: list(headers)?,
+            body: Octets::of(body),
+            trailers: list(trailers)?,
+        })
     }
-}
 
-impl Readable<'_> {
     /// `None` where it is no response.
     fn into_recorded(self) -> Option<Recorded> {
         let Self::V1 { status, headers, body, trailers } = self;
@@ -178,21 +224,29 @@ impl Readable<'_> {
             };
             list.into_iter().map(pair).collect()
         };
-        Some(Recorded {
-            status: StatusCode::from_u16(status).ok()?,
-            headers: list(headers)?,
-            body: body.into_bytes(),
-            trailers: list(trailers)?,
-        })
+        let (headers, trailers) = (list(headers)?, list(trailers)?);
+        let status = StatusCode::from_u16(status).ok()?;
+        Some(Recorded::written(status, pairs(&headers), pairs(&trailers), &body.into_bytes()))
+    }
+}
+
+fn pairs(list: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    list.iter().map(|(name, value)| (name, value))
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Readable::of(self).fmt(f)
     }
 }
 
 impl Serialize for Recorded {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            return Readable::from(self).serialize(serializer);
+            let readable = Readable::of(self).ok_or_else(|| S::Error::custom("it is no response"))?;
+            return readable.serialize(serializer);
         }
-        serializer.serialize_bytes(&self.to_bytes())
+        serializer.serialize_bytes(&self.0)
     }
 }
 
@@ -237,12 +291,9 @@ mod tests {
     fn sample() -> Recorded {
         let pair =
             |name, value: &'static [u8]| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
-        Recorded {
-            status: StatusCode::CREATED,
-            headers: vec![pair("location", b"/p/1"), pair("x", b"\xFF"), pair("x", b"")],
-            body: "{\"id\":1}".into(),
-            trailers: vec![pair("sum", b"1")],
-        }
+        let headers = [pair("location", b"/p/1"), pair("x", b"\xFF"), pair("x", b"")];
+        let trailers = [pair("sum", b"1")];
+        Recorded::written(StatusCode::CREATED, pairs(&headers), pairs(&trailers), b"{\"id\":1}")
     }
 
     #[test]
@@ -250,7 +301,7 @@ mod tests {
         let json = serde_json::to_string(&sample()).unwrap();
         assert!(json.contains(r#""text":"/p/1""#), "{json}");
         assert_eq!(serde_json::from_str::<Recorded>(&json).unwrap(), sample());
-        let (response, trailers) = sample().into_response();
+        let (response, trailers) = sample().to_response().unwrap();
         assert_eq!((response.status(), response.headers()["x"].as_bytes()), (StatusCode::CREATED, &b"\xFF"[..]));
         assert_eq!((response.headers().len(), trailers.unwrap().len()), (3, 1));
     }
@@ -261,9 +312,9 @@ mod tests {
             \x00\x00\x00\x03\x00\x00\x00\x08location\x00\x00\x00\x04/p/1\
             \x00\x00\x00\x01x\x00\x00\x00\x01\xFF\x00\x00\x00\x01x\x00\x00\x00\x00\
             \x00\x00\x00\x01\x00\x00\x00\x03sum\x00\x00\x00\x011{\"id\":1}";
-        assert_eq!(sample().to_bytes(), written[..]);
+        assert_eq!(sample().0, written[..]);
         assert_eq!(Recorded::of_bytes(Bytes::from_static(written)), Some(sample()));
-        let head = written.len() - sample().body.len();
+        let head = written.len() - "{\"id\":1}".len();
         for length in 0..head {
             assert_eq!(Recorded::of_bytes(Bytes::from_static(&written[..length])), None, "{length}");
         }

@@ -16,7 +16,7 @@ use super::identity::Head;
 use super::layer::Shared;
 use super::origin::{Origin, tell};
 use super::policy::Policy;
-use super::record::{Answered, Recorded};
+use super::record::Answered;
 use super::replies::{Replay, Unanswered, mark, set};
 use super::request_body::{self, RequestBody};
 use super::response_body::ReplyBody;
@@ -145,8 +145,8 @@ fn told<B: Body>(
 ) -> Response<ReplyBody<B>> {
     let (Answered { recorded, first }, how) = outcome.into_parts();
     let Some(first) = first else {
-        return match recorded {
-            Some(recorded) => replayed(recorded, key, how, policy),
+        return match recorded.and_then(|recorded| recorded.to_response()) {
+            Some(response) => replayed(response, key, how, policy),
             None => answer(policy, Some(key), &Problem::new(ProblemKind::AnswerNotKept), headers),
         };
     };
@@ -164,8 +164,12 @@ fn told<B: Body>(
     marked(response, status)
 }
 
-fn replayed<B: Body>(recorded: Recorded, key: Key, how: How, policy: &Policy) -> Response<ReplyBody<B>> {
-    let (mut response, trailers): (Response<Bytes>, _) = recorded.into_response();
+fn replayed<B: Body>(
+    (mut response, trailers): (Response<Bytes>, Option<HeaderMap>),
+    key: Key,
+    how: How,
+    policy: &Policy,
+) -> Response<ReplyBody<B>> {
     if let How::Replayed(origin) = how {
         set(&mut response, IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         remains(&mut response, origin.remaining);
