@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use idempotency_core::{Completion, Key, LONGEST_PART, MOST_ID_PARTS};
 
@@ -11,6 +12,9 @@ use crate::conformance::desk::Desk;
 use crate::conformance::failure::{Failure, Outcome};
 use crate::conformance::sample::{built, value};
 use crate::rule::Rule;
+
+/// So long that a busy machine forgets none of them before they are listed.
+const UNTIL_LISTED: Duration = Duration::from_secs(3600);
 
 /// A key of parts: scope (none where empty), operation, id.
 fn of(parts: &[&str]) -> Key {
@@ -32,8 +36,7 @@ async fn are_kept_apart(bench: Arc<Bench>, keys: impl IntoIterator<Item = Key>) 
     };
     let desks = bench.at_each(desks, acquire).await.map_err(alike)?;
     let store = |number: usize, mut desk: Desk| async move {
-        let long = desk.bench.times.retention * 10;
-        desk.store(desk.last_lock(), &value(format!("value {number}")), long).await.map(|_| desk)
+        desk.store(desk.last_lock(), &value(format!("value {number}")), UNTIL_LISTED).await.map(|_| desk)
     };
     let mut desks = bench.at_each(desks, store).await.map_err(alike)?;
     for desk in &mut desks {
