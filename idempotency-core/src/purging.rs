@@ -94,17 +94,17 @@ impl PurgeSchedule {
             report(self.round(&store, &stop).await);
         }
         let mut last = SystemTime::now();
-        while stop.run_until_cancelled(self.next_is_due(&mut last)).await.is_some() {
+        while stop.run_until_cancelled(self.next_is_due(&mut last, SystemTime::now)).await.is_some() {
             report(self.round(&store, &stop).await);
         }
     }
 
     /// Waits for the next round; `last` is when the one before was due.
-    async fn next_is_due(&self, last: &mut SystemTime) {
+    async fn next_is_due(&self, last: &mut SystemTime, now: impl Fn() -> SystemTime) {
         match self.when {
             When::Every(interval) => tokio::time::sleep(interval).await,
             When::At(time) => {
-                *last = time.wait(*last, SystemTime::now).await;
+                *last = time.wait(*last, now).await;
             }
         }
     }
@@ -171,5 +171,25 @@ impl Purging {
         {
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_after_a_round_brings_no_second_one_that_day() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let (began, back) = (tokio::time::Instant::now(), Cell::new(Duration::ZERO));
+        let clock = || SystemTime::UNIX_EPOCH + minutes(24 * 60 + 2 * 60 + 59) + began.elapsed() - back.get();
+        let (schedule, mut last) = (PurgeSchedule::at("03:00".parse().unwrap()), clock());
+        schedule.next_is_due(&mut last, clock).await;
+        assert_eq!(began.elapsed(), minutes(1));
+        back.set(minutes(2));
+        schedule.next_is_due(&mut last, clock).await;
+        assert_eq!(began.elapsed(), minutes(1 + 2 + 24 * 60));
     }
 }
