@@ -4,5 +4,6 @@ mod booking;
 mod checkout;
 mod gateway;
 mod payments;
+mod purging;
 mod support;
 mod webhooks;

@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use idempotency::http::server::{BodyForm, IdempotencyLayer, Policy, PolicyPage, json_field};
-use idempotency::postgres::{PostgresStore, PostgresStoreConfig};
 use idempotency::{Idempotency, IdempotencyStore, InvalidDuration, LONGEST, PurgeSchedule, Purging, SHORTEST};
 use idempotency_examples::Failure;
 use idempotency_examples::app::{self, Setting};
@@ -105,15 +104,16 @@ fn router(service: &Arc<Service>, tokens: Tokens) -> Result<Router, InvalidDurat
 
 /// Opens the store of keys, and the books: in the same Postgres, or in a journal.
 async fn open(setting: &Setting) -> Result<(Idempotency, Books, Purging), Failure> {
-    let purge = PurgeSchedule::every(PURGED_EVERY)?;
-    if setting.store.starts_with("postgres") {
-        let store = PostgresStore::open(PostgresStoreConfig::from_url(&setting.store)?).await?;
-        let books = Books::Tables(Tables::open(&setting.store).await?);
-        return Ok((handle(store.clone(), setting.lease)?, books, purge.start(store, |_| {})));
-    }
     let store = idempotency::connect(&setting.store).await?;
-    let books = Books::Journaled(Journaled::open(&setting.folder.join("books.jsonl"))?);
-    Ok((handle(store.clone(), setting.lease)?, books, purge.start(store, |_| {})))
+    let books = if setting.store.starts_with("postgres") {
+        Books::Tables(Tables::open(&setting.store).await?)
+    } else {
+        Books::Journaled(Journaled::open(&setting.folder.join("books.jsonl"))?)
+    };
+    let idempotency = handle(store.clone(), setting.lease)?;
+    // At the start, too: a process that is replaced sooner than that would never come to it.
+    let purging = PurgeSchedule::every(PURGED_EVERY)?.at_start().start(store, |_| {});
+    Ok((idempotency, books, purging))
 }
 
 fn handle(store: impl IdempotencyStore, lease: Duration) -> Result<Idempotency, InvalidDuration> {

@@ -79,7 +79,8 @@ pub(crate) async fn start(setting: Setting) -> Result<Service, Failure> {
         shop: Shop::open(&setting.folder.join("shop.jsonl"), stock)?,
         provider_deduplicates: setting.provider_deduplicates,
         weakness,
-        _purging: PurgeSchedule::every(PURGED_EVERY)?.start(store, |_| {}),
+        // At the start, too: a process that is replaced sooner than that would never come to it.
+        _purging: PurgeSchedule::every(PURGED_EVERY)?.at_start().start(store, |_| {}),
     });
     Ok(Service { router: checkout.router()?, idempotency })
 }
