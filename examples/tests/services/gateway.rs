@@ -1,5 +1,6 @@
 //! The gateway: its document's scenarios, those it forgot, and what its ledger and its audit log say of them.
 
+mod audit;
 mod clients;
 mod crowd;
 mod description;
