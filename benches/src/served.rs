@@ -1,11 +1,14 @@
 //! A service on loopback, and connections to it.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::post;
 use axum::{Json, Router};
 use idempotency::Key;
@@ -24,6 +27,20 @@ pub(crate) fn service(work: Duration) -> Router {
             std::hint::spin_loop();
         }
         Json(Payment::sample())
+    };
+    Router::new().route("/payments", post(handler))
+}
+
+/// A bare service that keeps its response by the request's key, and asks nothing: what no layer that can replay
+/// does without.
+pub(crate) fn keeping() -> Router {
+    let kept: Arc<Mutex<HashMap<HeaderValue, Bytes>>> = Arc::default();
+    let handler = move |headers: HeaderMap, _: Bytes| async move {
+        let response = Bytes::from(serde_json::to_vec(&Payment::sample()).unwrap_or_default());
+        let key = headers.get("idempotency-key").cloned();
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(key.map(|key| (key, response.clone())));
+        ([(CONTENT_TYPE, "application/json")], response)
     };
     Router::new().route("/payments", post(handler))
 }
