@@ -36,9 +36,12 @@
 //!
 //! Deciding linearizability is NP-complete (Gibbons and Korach, *Testing shared memories*, 1997). Calls
 //! that change nothing cost next to nothing here, so that thousands of answered calls under one key are
-//! checked in a few milliseconds. What costs is many *unanswered* acquisitions under
-//! one key whose leases and retentions are no longer than calls take: then each may have happened, and
-//! have been forgotten, nearly anywhere. Choose leases several times as long as a call, or more keys.
+//! checked in a few milliseconds. Nor do *unanswered* calls cost much where nothing was forgotten in
+//! between: a call that was only made again is tried as the first of its kind, and the attempts that later
+//! answers tell of say early which of the calls can have happened. What costs is many unanswered
+//! acquisitions under one key whose leases and retentions are no longer than calls take: then each may
+//! have happened, and have been forgotten, nearly anywhere. Choose retentions longer than the history, or
+//! more keys.
 //!
 //! # Where an impossible history may pass
 //!
@@ -52,6 +55,8 @@
 //!   together, each is looked at by itself.
 //! - What the store remembers past a record's retention is its own affair.
 
+mod alike;
+mod attempts;
 mod check;
 mod events;
 mod fences;

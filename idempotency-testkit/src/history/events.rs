@@ -160,8 +160,8 @@ impl History {
     ///
     /// By the search of Wing and Gong (*Testing and verifying concurrent objects*, 1993) with the
     /// memory of Lowe (*Testing for linearizability*, 2017) for each key; a call that changes nothing
-    /// is placed as soon as its answer is right, and what an unanswered call may have done is looked
-    /// at only where nothing else goes on.
+    /// is placed as soon as its answer is right, what an unanswered call may have done is looked at
+    /// only where nothing else goes on, and nothing is gone on with that a later answer rules out.
     ///
     /// # Errors
     /// [`Verdict::Impossible`] where no order explains the answers, with the first key and the first

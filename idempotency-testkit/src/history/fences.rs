@@ -1,6 +1,6 @@
 //! Which fence an acquisition without an answer may have been given, and to whom.
 
-use idempotency_core::{Acquired, Claim, Fence, Owner, Record};
+use idempotency_core::{Acquired, Fence, Owner, Record};
 
 use super::search::Op;
 use crate::call::{Answer, Call};
@@ -80,14 +80,4 @@ impl Fences {
             .chain(larger)
             .chain([untold(Fence::default())])
     }
-}
-
-/// Whether two claims are the same but for their owners.
-pub(super) fn are_alike(one: &Claim, other: &Claim) -> bool {
-    let whole = |claim: &Claim| {
-        let Claim { owner: _, fingerprint, lease, retention, unknown_retention, on_unknown, confirms, settles, .. } =
-            *claim;
-        (fingerprint, lease, retention, unknown_retention, on_unknown, confirms, settles)
-    };
-    whole(one) == whole(other) && one.context == other.context && one.attributes == other.attributes
 }

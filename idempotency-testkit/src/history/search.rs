@@ -2,7 +2,9 @@
 
 use idempotency_core::{Acquired, Claim, Fence, Held, Timestamp};
 
-use super::fences::{Fences, Told, are_alike};
+use super::alike::{are_alike, asked_before};
+use super::attempts::Attempts;
+use super::fences::{Fences, Told};
 use super::list::{HEAD, List, Node};
 use super::memo::{Memo, number};
 use crate::belief::{Belief, Fit, Window};
@@ -50,7 +52,7 @@ enum Stage {
     Answered(u32),
     /// Those without an answer, with what each would leave.
     Unanswered(Vec<(u32, Belief)>),
-    /// Nowhere: the search was here before.
+    /// Nowhere: the search was here before, or cannot come to an answer any more.
     Nowhere,
 }
 
@@ -68,7 +70,10 @@ struct Frame {
 pub(super) struct Search<'a, 'h> {
     ops: &'a [Op<'h>],
     unanswered: Vec<u32>,
+    /// For each of those, the one before it that it repeats.
+    repeated: Vec<Option<usize>>,
     fences: Fences,
+    attempts: Attempts,
     list: List,
     left: usize,
     order: Vec<u32>,
@@ -93,6 +98,8 @@ impl<'a, 'h> Search<'a, 'h> {
             list: List::new(ops.len(), answered.map(|(at, op)| (at, op.sent, op.answered))),
             left: ops.len() - unanswered.len(),
             fences: if unanswered.is_empty() { Fences::default() } else { Fences::told(ops) },
+            attempts: if unanswered.is_empty() { Attempts::default() } else { Attempts::told(ops, explain) },
+            repeated: asked_before(ops, &unanswered),
             used: vec![0; unanswered.len().div_ceil(64)],
             order: Vec::with_capacity(ops.len()),
             frames: Vec::with_capacity(16),
@@ -130,12 +137,15 @@ impl<'a, 'h> Search<'a, 'h> {
     /// Goes on from what a call left.
     fn enter(&mut self, mut belief: Belief, mut clock: Window) {
         let begun = self.order.len();
+        let mut may_be = belief.record().is_none_or(|record| self.attempts.may_include(record));
         // Whatever changes nothing, and has the right answer now, may as well happen now: what could be
         // placed after it can be placed so still.
         let mut at = HEAD;
-        while let Some((node, Node::Sent(call))) = self.list.after(at) {
+        while may_be && let Some((node, Node::Sent(call))) = self.list.after(at) {
             let op = &self.ops[call as usize];
             self.steps += 1;
+            may_be = self.explain == Some(op.answered)
+                || belief.record().is_none_or(|record| self.attempts.may_come_before(record, op));
             if op.answer.is_some_and(|answer| {
                 never_changes(answer) && matches!(belief.fit(op.call, op.window, answer), Fit::Same)
             }) {
@@ -148,9 +158,9 @@ impl<'a, 'h> Search<'a, 'h> {
         // What has expired by a clock that was seen may be gone, even if the clock went back since; and
         // a call that was placed early has shown as much.
         belief.pass(clock.to);
-        let known = self.memo.knows(self.placed, &belief, &self.used);
-        let stage = if known { Stage::Nowhere } else { Stage::Urgent };
-        if !known && let Some(urgent) = self.list.most_urgent() {
+        let goes_on = may_be && !self.memo.knows(self.placed, &belief, &self.used);
+        let stage = if goes_on { Stage::Urgent } else { Stage::Nowhere };
+        if goes_on && let Some(urgent) = self.list.most_urgent() {
             self.furthest = self.furthest.max(self.ops[urgent as usize].answered);
             if self.explain == Some(self.ops[urgent as usize].answered) {
                 self.explain(urgent, &belief);
@@ -214,13 +224,15 @@ impl<'a, 'h> Search<'a, 'h> {
         let Some(frame) = self.frames.last() else { return Vec::new() };
         let urgent = &self.ops[urgent as usize];
         let mut ways = Vec::new();
-        let mut alike: Vec<&Claim> = Vec::new();
+        let mut alike: Vec<(&Claim, Timestamp)> = Vec::new();
         for (bit, call) in self.unanswered.iter().enumerate() {
             let op = &self.ops[*call as usize];
             if op.sent > urgent.answered {
                 break;
             }
-            if self.used[bit / 64] & (1 << (bit % 64)) != 0 {
+            // Of those that only ask again, the first will do: it may have been carried out whenever a later
+            // one may.
+            if self.is_used(bit) || self.repeated[bit].is_some_and(|first| !self.is_used(first)) {
                 continue;
             }
             self.steps += 1;
@@ -237,10 +249,11 @@ impl<'a, 'h> Search<'a, 'h> {
             // Of those that differ only in owners that were never heard of again, the first will do: whatever
             // may be made of another may be made of it.
             if self.fences.is_never_heard_of_again(claim.owner) {
-                if alike.iter().any(|other| are_alike(other, claim)) {
+                let from = op.window.from;
+                if alike.iter().any(|(other, since)| *since <= from && are_alike(other, claim)) {
                     continue;
                 }
-                alike.push(claim);
+                alike.push((claim, from));
             }
             let begun = ways.len();
             for (told_by, fence) in self.fences.of(claim.owner, frame.belief.record()) {
@@ -278,6 +291,10 @@ impl<'a, 'h> Search<'a, 'h> {
         } else {
             self.flip(call);
         }
+    }
+
+    fn is_used(&self, bit: usize) -> bool {
+        self.used[bit / 64] & (1 << (bit % 64)) != 0
     }
 
     fn flip(&mut self, call: u32) {

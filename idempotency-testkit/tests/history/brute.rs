@@ -152,7 +152,7 @@ fn spoil(record: &mut Record, dice: &mut Dice) {
 }
 
 /// The same events, with another answer to one call.
-fn with_answer(history: &History, changed: usize, answer: &Answer) -> History {
+pub(crate) fn with_answer(history: &History, changed: usize, answer: &Answer) -> History {
     let mut events: Vec<(usize, usize, bool)> = Vec::new();
     for (at, call) in history.calls().iter().enumerate() {
         events.push((call.sent, at, false));

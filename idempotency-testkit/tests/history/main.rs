@@ -7,6 +7,7 @@ mod clocks;
 mod hand;
 mod loads;
 mod naive;
+mod outages;
 mod random;
 mod rules;
 mod unanswered;

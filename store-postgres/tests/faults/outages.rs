@@ -5,6 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use idempotency_core::StoreError;
 use idempotency_store_postgres::sqlx::{self, Connection, PgConnection};
 use idempotency_store_postgres::{PostgresStore, PostgresStoreConfig};
 use idempotency_testkit::load::Load;
@@ -36,8 +37,16 @@ fn answers(server: &PostgresServer) -> Instant {
 /// Callers of a store with this limit, well under way.
 fn load(config: PostgresStoreConfig, limit: Duration) -> Load<PostgresStore> {
     let runtime = runtime();
-    let store = runtime.block_on(PostgresStore::open(config.with_limit(limit))).unwrap();
-    Load::start(runtime, store, limit, SURELY)
+    let config = config.with_limit(limit);
+    let mut store = None;
+    // The first opening makes the table, for which this limit can be too short on a busy machine.
+    until("the store opens", || {
+        let opened = runtime.block_on(PostgresStore::open(config.clone()));
+        assert!(opened.as_ref().err().is_none_or(StoreError::is_passing), "{opened:?}");
+        store = opened.ok();
+        store.is_some()
+    });
+    Load::start(runtime, store.unwrap(), limit, SURELY)
 }
 
 fn through_proxy(server: &PostgresServer, limit: Duration) -> (Proxy, Load<PostgresStore>) {
