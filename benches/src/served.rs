@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::post;
 use axum::{Json, Router};
 use idempotency::Key;
@@ -34,12 +34,13 @@ pub(crate) fn service(work: Duration) -> Router {
 /// A bare service that keeps its response by the request's key, and asks nothing: what no layer that can replay
 /// does without.
 pub(crate) fn keeping() -> Router {
-    let kept: Arc<Mutex<HashMap<HeaderValue, Bytes>>> = Arc::default();
+    let kept: Arc<Mutex<HashMap<Box<[u8]>, Bytes>>> = Arc::default();
     let handler = move |headers: HeaderMap, _: Bytes| async move {
         let response = Bytes::from(serde_json::to_vec(&Payment::sample()).unwrap_or_default());
-        let key = headers.get("idempotency-key").cloned();
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(key.map(|key| (key, response.clone())));
+        // Copies: what comes from the request would hold on to the buffer that it was read into.
+        let key = headers.get("idempotency-key").map(|key| key.as_bytes().into());
+        let record = key.map(|key| (key, Bytes::copy_from_slice(&response)));
+        kept.lock().unwrap_or_else(PoisonError::into_inner).extend(record);
         ([(CONTENT_TYPE, "application/json")], response)
     };
     Router::new().route("/payments", post(handler))

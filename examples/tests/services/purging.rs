@@ -15,7 +15,7 @@ use crate::support::Program;
 /// More than a purge removes at a time.
 const KEYS: u64 = 1_001;
 /// What takes longer does not come.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 async fn old_keys_are_removed_by(program: impl FnOnce() -> Program) {
     let url = Postgres::shared().expect("a server").fresh_database().expect("a database");
@@ -66,7 +66,7 @@ async fn booking_removes_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_removes_them_at_its_time_of_the_day() {
     let soon = || {
-        let minute = Timestamp::now() + SignedDuration::from_secs(75);
+        let minute = Timestamp::now() + SignedDuration::from_secs(120);
         let options = ["--cleanup-at", minute.strftime("%H:%M").to_string().leak()];
         with(env!("CARGO_BIN_EXE_gateway"), Vec::from(options).leak())
     };

@@ -48,15 +48,15 @@ pub(crate) fn encode<T: Replay>(codec: &AnyCodec, key: &Key, value: &T, limit: u
         codec.encode(key, value, &mut out)?;
         let checksum = crc32fast::hash(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
-        // What is kept takes no more room than it needs, as there may be millions.
-        Ok(Bytes::copy_from_slice(&out))
+        Ok(out)
     });
     let sealed = sealed.map_err(|error| Unencodable::Codec(error.naming(name, name)))?;
     if sealed.len() > limit {
         return Err(Unencodable::TooLarge { bytes: sealed.len() });
     }
     match decode::<T>(codec, key, &sealed) {
-        Ok(read) if codec.compares() || content_of(&read) == content_of(value) => Ok(sealed),
+        // What is kept takes no more room than it needs, as there may be millions.
+        Ok(read) if codec.compares() || content_of(&read) == content_of(value) => Ok(Bytes::copy_from_slice(&sealed)),
         Ok(_) => Err(Unencodable::Codec(CodecError::Shape { stored: name.into(), asked: name })),
         Err(error) => Err(Unencodable::Codec(error)),
     }

@@ -59,12 +59,14 @@ impl Attempts {
     /// Whether this may be kept at any time.
     pub(super) fn may_include(&self, record: &Record) -> bool {
         let Lock { owner: holder, fence: given } = record.lock;
+        let before = self.told.partition_point(|(attempt, ..)| *attempt < record.attempt);
+        let (before, rest) = self.told.split_at(before);
+        let (same, after) = rest.split_at(rest.partition_point(|(attempt, ..)| *attempt == record.attempt));
         // A fence that nobody tells is thought as small as may be, so that the order holds for it, too.
         !self.contradict
-            && self.told.iter().all(|(attempt, fence, owner)| {
-                record.attempt.cmp(attempt) == given.cmp(fence)
-                    && (record.attempt != *attempt || owner.is_none_or(|owner| owner == holder))
-            })
+            && before.last().is_none_or(|(_, fence, _)| *fence < given)
+            && same.iter().all(|(_, fence, owner)| *fence == given && owner.is_none_or(|owner| owner == holder))
+            && after.first().is_none_or(|(_, fence, _)| *fence > given)
     }
 
     /// Whether this may be kept before an answer is given, as far as its attempt goes.

@@ -230,9 +230,14 @@ impl<'a, 'h> Search<'a, 'h> {
             if op.sent > urgent.answered {
                 break;
             }
+            if self.is_used(bit) {
+                continue;
+            }
+            // A clock that went back was further ahead when this was sent than it will be.
+            let went_back = op.window.from > urgent.window.to;
             // Of those that only ask again, the first will do: it may have been carried out whenever a later
             // one may.
-            if self.is_used(bit) || self.repeated[bit].is_some_and(|first| !self.is_used(first)) {
+            if !went_back && self.repeated[bit].is_some_and(|first| !self.is_used(first)) {
                 continue;
             }
             self.steps += 1;
@@ -250,7 +255,7 @@ impl<'a, 'h> Search<'a, 'h> {
             // may be made of another may be made of it.
             if self.fences.is_never_heard_of_again(claim.owner) {
                 let from = op.window.from;
-                if alike.iter().any(|(other, since)| *since <= from && are_alike(other, claim)) {
+                if !went_back && alike.iter().any(|(other, since)| *since <= from && are_alike(other, claim)) {
                     continue;
                 }
                 alike.push((claim, from));

@@ -39,6 +39,11 @@ impl Hand {
         self
     }
 
+    /// The store's clock is put back.
+    pub(crate) const fn put_back(&mut self, by: u64) {
+        self.now -= by;
+    }
+
     pub(crate) fn send(&mut self, client: &str, call: &Call) -> CallId {
         self.now += 1;
         self.history.sent(&Self::key(), client, call.clone(), self.now())

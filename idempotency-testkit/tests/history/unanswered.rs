@@ -3,7 +3,7 @@
 use idempotency_core::{Acquired, Effect, StoreErrorKind};
 use idempotency_testkit::{Answer, Call, Rule};
 
-use crate::hand::{Hand, acquire, acquired, claim, extend, found, grant, release, remaining, store};
+use crate::hand::{Hand, acquire, acquired, claim, extend, found, grant, lock, release, remaining, store};
 use crate::random::micros;
 
 #[test]
@@ -129,4 +129,26 @@ fn a_search_that_takes_too_long_says_so_and_does_not_pass() {
     hand.wrong("b", &acquire(&claim(2)), acquired(Acquired::Mismatch));
     let limited = hand.history.clone().with_step_limit(1);
     assert!(limited.check().unwrap_err().to_string().starts_with("gave up on "));
+}
+
+/// The first of two calls that ask the same was not carried out, or not then: what the second left tells of a time
+/// that is to come again.
+#[test]
+fn a_call_that_was_made_again_before_a_clock_went_back_may_be_the_one_that_was_carried_out() {
+    let made_again = |call: Call, begin: fn(&mut Hand)| {
+        let mut hand = Hand::new();
+        begin(&mut hand);
+        hand.lost("a", &call, false);
+        hand.wait(90).lost("a", &call, true);
+        hand.put_back(80);
+        hand.right("b", &Call::Get);
+        hand.check().unwrap_or_else(|verdict| panic!("{call:?}: {verdict}"));
+    };
+    let locked = |hand: &mut Hand| {
+        hand.granted("a", &claim(1));
+    };
+    made_again(acquire(&claim(1)), |_| {});
+    made_again(store(lock(1, 1), "one"), locked);
+    made_again(release(lock(1, 1), Effect::None), locked);
+    made_again(release(lock(1, 1), Effect::Unknown), locked);
 }

@@ -16,7 +16,7 @@ use crate::support::Service;
 
 /// Starts a program whose files have no more than so many blocks of 512 bytes, as if the disk were full then: that holds
 /// for root, too. Written past it, a file fails, where the signal that would end the program is ignored.
-const LIMITED: &str = "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\"";
+const LIMITED: &str = "trap '' XFSZ && ulimit -f 128 && exec \"$0\" \"$@\"";
 const LIMIT: usize = 128 * 512;
 
 /// A gateway whose audit log has room for so many bytes.
@@ -47,7 +47,7 @@ impl Limited {
         ask.header("idempotency-key", key).send().await.expect("an answer")
     }
 
-    /// Makes room, as one who moves old lines away.
+    /// Makes room, as the test may: nothing fails to be written after it.
     fn make_room(&self) {
         std::fs::write(self.folder.path().join("audit.jsonl"), "").expect("it can be written");
     }
