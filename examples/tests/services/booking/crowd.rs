@@ -92,7 +92,14 @@ async fn a_crowd_neither_oversells_nor_charges_twice(store: Option<&str>) {
         charged.values().map(|entry| format!("{}-{}", entry.instruction.key, entry.instruction.fence)).collect();
     assert_eq!(attempts(&of("PAYMENT_SUCCEEDED")), made);
     assert_eq!(of("PAYMENT_SUCCEEDED").len(), 540);
-    assert_eq!((of("LOCK_CREATED").len(), of("BOOKING_CREATED").len(), of("PAYMENT_FAILED").len()), (800, 600, 60));
+    assert_eq!((of("LOCK_CREATED").len(), of("BOOKING_CREATED").len()), (800, 600));
+    // An attempt that is killed once its decline is noted, and before its key is done, is followed by another, which
+    // the provider declines as well: each is noted once.
+    let failed = attempts(&of("PAYMENT_FAILED"));
+    assert_eq!(of("PAYMENT_FAILED").len(), failed.len(), "a decline is noted twice");
+    let declined: BTreeSet<_> =
+        failed.iter().filter_map(|attempt| attempt.rsplit_once('-')).map(|(key, _)| key).collect();
+    assert_eq!(declined.len(), 60);
     for (answers, retry, originals) in [
         (&locked, "LOCK_RETRY", ["LOCK_CREATED", "LOCK_CREATED"]),
         (&booked, "BOOKING_RETRY", ["BOOKING_CREATED", "BOOKING_CREATED"]),
