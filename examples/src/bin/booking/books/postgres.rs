@@ -8,7 +8,7 @@ use super::model::{Entry, Event, Execution, Opened, Payment, Reservation, Result
 use super::{BooksError, By, CUT_OFF, EXECUTIONS_KEPT, Refusal, Step, Taken, opened, rules};
 
 /// Two services that start at once make the tables one after the other: Postgres' own `IF NOT EXISTS` is no
-/// protection against that.
+/// protection against that, nor does it leave those alone who work already.
 const MAKE: &str = include_str!("tables.sql");
 
 /// Whoever would change the event or one of its reservations waits here until the transaction ends, so that what
