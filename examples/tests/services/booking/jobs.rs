@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use idempotency::postgres::sqlx::{self, PgPool};
 use idempotency_examples::client;
 use serde_json::json;
 use tokio::time::{Duration, sleep};
@@ -160,6 +161,22 @@ async fn one_that_was_paused_does_nothing_beside_the_next() {
     assert_eq!(processed, 10, "{runs:?}");
     assert_eq!(booking.audited("BOOKING_EXPIRED").await.len(), 8);
     assert_eq!(booking.seats().await, (90, 0, 10));
+}
+
+/// A job that writes to all of its tables for as long as it likes holds up no process that starts beside it, and
+/// comes to no deadlock with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_starts_while_another_is_at_work() {
+    let database = super::database();
+    let booking =
+        Booking::start(Program { options: &["--jobs-every", "never"], ..SCHEDULED }, Some(&database), 10).await;
+    let pool = PgPool::connect(&database).await.expect("a connection");
+    let mut works = pool.begin().await.expect("a transaction");
+    let writes =
+        "LOCK TABLE booking_events, booking_reservations, booking_audit, booking_executions IN ROW EXCLUSIVE MODE";
+    sqlx::query(writes).execute(&mut *works).await.expect("a lock");
+    let _other = booking.0.beside().await;
+    works.rollback().await.expect("it is still there");
 }
 
 /// Two processes on one Postgres, each with its schedule and asked besides, and one of them killed and replaced.
