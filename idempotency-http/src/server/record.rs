@@ -127,6 +127,7 @@ impl<'a> Parts<'a> {
 }
 
 /// Names and values.
+#[derive(Clone)]
 struct Pairs<'a> {
     count: usize,
     rest: &'a [u8],
@@ -134,13 +135,11 @@ struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     fn split_from(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (count, all) = bytes.split_first_chunk()?;
-        let count = u32::from_be_bytes(*count) as usize;
-        let mut rest = all;
-        for _ in 0..count {
-            rest = split_part(split_part(rest)?.1)?.1;
-        }
-        Some((Self { count, rest: all }, rest))
+        let (count, rest) = bytes.split_first_chunk()?;
+        let pairs = Self { count: u32::from_be_bytes(*count) as usize, rest };
+        let mut walked = pairs.clone();
+        let are_all_there = walked.by_ref().count() == pairs.count;
+        are_all_there.then_some((pairs, walked.rest))
     }
 }
 

@@ -30,19 +30,7 @@ impl Attempts {
         }
         let mut told = Vec::new();
         for op in ops.iter().filter(|op| explain != Some(op.answered)) {
-            let (latest, prior) = match op.answer {
-                Some(Answer::Found(Some(found)) | Answer::Acquired(Acquired::Completed(found))) => {
-                    (Some((found.record.attempt, found.record.lock)), found.record.prior)
-                }
-                Some(Answer::Acquired(Acquired::Acquired(grant))) => (Some((grant.attempt, grant.lock)), grant.prior),
-                Some(Answer::Acquired(Acquired::Unknown { prior, .. })) => (None, Some(*prior)),
-                Some(
-                    Answer::Found(None)
-                    | Answer::Acquired(Acquired::InProgress { .. } | Acquired::Mismatch | Acquired::Ended)
-                    | Answer::Held(_),
-                )
-                | None => (None, None),
-            };
+            let (latest, prior) = op.told();
             told.extend(latest.map(|(attempt, Lock { owner, fence })| (attempt, fence, Some(owner))));
             told.extend(prior.map(|Prior { attempt, fence, .. }| (attempt, fence, None)));
         }

@@ -1,9 +1,9 @@
 //! Which fence an acquisition without an answer may have been given, and to whom.
 
-use idempotency_core::{Acquired, Fence, Owner, Record};
+use idempotency_core::{Fence, Owner, Record};
 
 use super::search::Op;
-use crate::call::{Answer, Call};
+use crate::call::Call;
 
 /// The fences that an acquisition without an answer may have been given.
 #[derive(Debug, Default)]
@@ -34,16 +34,8 @@ impl Fences {
                 Call::Acquire(claim) => fences.claimants.push(claim.owner.as_u128()),
                 Call::Get => {}
             }
-            let (record, grant, prior) = match op.answer {
-                Some(Answer::Found(Some(found)) | Answer::Acquired(Acquired::Completed(found))) => {
-                    (Some(&found.record), None, found.record.prior)
-                }
-                Some(Answer::Acquired(Acquired::Acquired(grant))) => (None, Some(grant), grant.prior),
-                Some(Answer::Acquired(Acquired::Unknown { prior, .. })) => (None, None, Some(*prior)),
-                _ => continue,
-            };
-            let locks = record.map(|record| record.lock).into_iter().chain(grant.map(|grant| grant.lock));
-            fences.of_owners.extend(locks.map(|lock| (lock.owner.as_u128(), lock.fence)));
+            let (latest, prior) = op.told();
+            fences.of_owners.extend(latest.map(|(_, lock)| (lock.owner.as_u128(), lock.fence)));
             fences.of_priors.extend(prior.map(|prior| (prior.attempt, prior.fence)));
         }
         fences.claimants.sort_unstable();

@@ -1,6 +1,6 @@
 //! The search for an order that explains the answers of one key.
 
-use idempotency_core::{Acquired, Claim, Fence, Held, Timestamp};
+use idempotency_core::{Acquired, Claim, Fence, Held, Lock, Prior, Timestamp};
 
 use super::alike::{are_alike, asked_before};
 use super::attempts::Attempts;
@@ -22,6 +22,25 @@ pub(super) struct Op<'h> {
     pub(super) window: Window,
     pub(super) sent: u32,
     pub(super) answered: u32,
+}
+
+impl Op<'_> {
+    /// The attempt that the answer tells of, with its lock, and the unknown one that it tells of.
+    pub(super) fn told(&self) -> (Option<(u32, Lock)>, Option<Prior>) {
+        match self.answer {
+            Some(Answer::Found(Some(found)) | Answer::Acquired(Acquired::Completed(found))) => {
+                (Some((found.record.attempt, found.record.lock)), found.record.prior)
+            }
+            Some(Answer::Acquired(Acquired::Acquired(grant))) => (Some((grant.attempt, grant.lock)), grant.prior),
+            Some(Answer::Acquired(Acquired::Unknown { prior, .. })) => (None, Some(*prior)),
+            Some(
+                Answer::Found(None)
+                | Answer::Acquired(Acquired::InProgress { .. } | Acquired::Mismatch | Acquired::Ended)
+                | Answer::Held(_),
+            )
+            | None => (None, None),
+        }
+    }
 }
 
 /// What came of a search.
