@@ -39,7 +39,7 @@ pub(crate) fn run(runtime: &Runtime, tasks: usize, filter: &str, tell: Tell<'_>)
         Case { kind: "fresh", subject: layered(), baseline: bare(none, "bare"), replays: false },
         Case { kind: "replay", subject: layered(), baseline: bare(WORK, "bare, 20 µs"), replays: true },
         Case { kind: "fresh-kept", subject: layered(), baseline: ("bare, keeps", keeping()), replays: false },
-        Case { kind: "work", subject: bare(A_LITTLE, "bare, 10 µs"), baseline: bare(none, "bare"), replays: false },
+        Case { kind: "spin", subject: bare(A_LITTLE, "bare, 10 µs"), baseline: bare(none, "bare"), replays: false },
     ];
     for Case { kind, subject, baseline, replays } in cases {
         let case = format!("http/{kind}/{tasks}");
